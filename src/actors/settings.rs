@@ -54,6 +54,11 @@ pub struct Settings {
     pub max_viewers_of_organization: usize,
     /// The number of clients that may be connected to one session's DevTools at once.
     pub max_drivers: usize,
+    /// The number of versions of a browser profile that are kept; the oldest goes when another is
+    /// stored. The version that sessions start from stays.
+    pub keep_profile_versions: u32,
+    /// The time limit for storing the profile of a session that ends.
+    pub profile_store_seconds: u64,
     /// The number of tickets of one session that may be valid at once.
     pub max_tickets: usize,
     /// The validity of a viewer's ticket that asks for nothing else.
@@ -96,6 +101,8 @@ impl Default for Settings {
             max_viewers: 50,
             max_viewers_of_organization: 500,
             max_drivers: 32,
+            keep_profile_versions: 10,
+            profile_store_seconds: 120,
             max_tickets: 100,
             default_ticket_seconds: 60 * 60,
             max_ticket_seconds: 24 * 60 * 60,
@@ -134,6 +141,8 @@ impl Settings {
             "default_ticket_seconds must be between 1 and max_ticket_seconds",
         );
         check(self.debug_session_seconds > 0, "debug_session_seconds must be at least 1");
+        check(self.keep_profile_versions > 0, "keep_profile_versions must be at least 1");
+        check(self.profile_store_seconds > 0, "profile_store_seconds must be at least 1");
         check(self.control_idle_seconds > 0, "control_idle_seconds must be at least 1");
         check(self.journal_messages > 0, "journal_messages must be at least 1");
         problems
@@ -147,6 +156,11 @@ impl Settings {
     /// The lifetime of a debug session from its last use.
     pub fn debug_session(&self) -> Duration {
         Duration::from_secs(self.debug_session_seconds)
+    }
+
+    /// The duration of [`profile_store_seconds`](Self::profile_store_seconds).
+    pub(super) fn profile_store_limit(&self) -> Duration {
+        Duration::from_secs(self.profile_store_seconds)
     }
 
     /// The duration of [`start_seconds`](Self::start_seconds).

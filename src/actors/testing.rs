@@ -2,23 +2,24 @@
 
 mod desktop;
 mod egress;
+mod rows;
 mod screen;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::desktop::FakeDesktop;
+pub use self::egress::FakeEgress;
+pub use self::rows::Rows;
 use super::ask::{Address, Answering, Ask, Handle};
 use super::clock::Clock;
 use super::events::{Events, PendingEvents};
@@ -33,20 +34,11 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
-use desktop::FakeDesktop;
-pub use egress::FakeEgress;
-
-use crate::db::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
-use crate::db::{Outage, Reason, Rejection};
-use crate::domain::audit::AuditEvent;
-use crate::domain::deadlines::Deadlines;
-use crate::domain::egress::{EgressAsked, EgressLists};
-use crate::domain::ids::{ArtifactId, Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
-use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
-use crate::domain::quota::{Limits, Quota};
-use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
+use crate::domain::egress::EgressAsked;
+use crate::domain::ids::{Mint, NodeId, OrganizationId, SessionId};
+use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::session::{
-    DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
+    DesktopIdentity, Failure, ProcessIdentity, SessionSpec, SessionStatus,
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{AdoptError, Desktop, Directories, Files, Launch, LaunchError, Order};
@@ -133,6 +125,7 @@ impl Stage {
             runtime: runtime::Handle::current(),
             directories: Directories::below("/nonexistent"),
             objects: Objects::in_directory(Path::new("/nonexistent")),
+            transit: PathBuf::from("/nonexistent"),
             pictures: PathBuf::from("/nonexistent"),
         });
         let registry = Registry::start(Arc::clone(&world), Vec::new());
@@ -151,6 +144,7 @@ impl Stage {
             start: Start::Now,
             run: None,
             id: None,
+            must_write: false,
         };
         self.registry.ask(create).await.unwrap().unwrap()
     }
@@ -227,304 +221,6 @@ struct NoBrowser;
 impl Dial for NoBrowser {
     fn dial(&self, _: &DesktopIdentity) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
         Box::pin(async { Err("there is no browser here".to_owned()) })
-    }
-}
-
-/// A store in memory. Each write takes a millisecond, plus `slow`. `broken` makes it unavailable;
-/// with `mute` it writes, but reports an error; `refuses` makes it refuse all writes.
-#[derive(Debug, Default)]
-pub struct Rows {
-    pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
-    pub runs: Mutex<HashMap<RunId, RunRecord>>,
-    pub blocks: Mutex<Vec<BlockRecord>>,
-    pub workflows: Mutex<Vec<WorkflowRecord>>,
-    /// The lists of the organization.
-    pub egress: Mutex<EgressLists>,
-    pub broken: Mutex<bool>,
-    pub refuses: Mutex<bool>,
-    pub mute: Mutex<bool>,
-    pub slow: Mutex<Duration>,
-    pub writes: AtomicUsize,
-}
-
-impl Rows {
-    pub fn session(&self, id: SessionId) -> SessionRecord {
-        self.sessions.lock().get(&id).cloned().expect("the session is stored")
-    }
-
-    pub fn run(&self, id: RunId) -> RunRecord {
-        self.runs.lock().get(&id).cloned().expect("the run is stored")
-    }
-
-    fn write<T: Send + 'static>(
-        self: &Rows,
-        outcome: impl FnOnce(&Rows) -> Result<T, StoreError>,
-    ) -> Stored<T> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        let outcome = if *self.broken.lock() {
-            Err(StoreError::Unavailable(Outage::new("it is broken")))
-        } else if *self.refuses.lock() {
-            Err(StoreError::Rejected(Rejection::new(Reason::Data, "a NUL in a text")))
-        } else {
-            outcome(self)
-        };
-        let outcome = if *self.mute.lock() {
-            Err(StoreError::Unavailable(Outage::new("it does not answer")))
-        } else {
-            outcome
-        };
-        let takes = Duration::from_millis(1) + *self.slow.lock();
-        Box::pin(async move {
-            sleep(takes).await;
-            outcome
-        })
-    }
-
-    fn change_session(
-        &self,
-        id: SessionId,
-        change: impl FnOnce(&mut SessionRecord) -> Result<(), StoreError>,
-    ) -> Stored {
-        self.write(|rows| {
-            let mut sessions = rows.sessions.lock();
-            let record = sessions.get_mut(&id).ok_or(StoreError::Missing)?;
-            if record.status.is_final() {
-                return Err(StoreError::Final);
-            }
-            change(record)
-        })
-    }
-}
-
-/// The limit that is reached, if one is.
-fn full(quota: Quota, limits: &Limits, there: usize) -> Option<Full> {
-    let (limit, used) = (limits.get(quota)?, u64::try_from(there).unwrap());
-    (used >= limit).then_some(Full { quota, limit, used, oldest: None })
-}
-
-impl Store for Rows {
-    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>> {
-        self.write(|rows| {
-            let mut sessions = rows.sessions.lock();
-            let own = sessions.values().filter(|it| it.organization == session.organization);
-            let live = own.filter(|it| !it.status.is_final() && it.id != session.id).count();
-            let full = full(Quota::Sessions, &limits, live);
-            if full.is_none() {
-                sessions.insert(session.id, session);
-            }
-            Ok(full)
-        })
-    }
-
-    fn stored_bytes(&self, _: OrganizationId) -> Stored<u64> {
-        Box::pin(async { Ok(0) })
-    }
-
-    fn session(
-        &self,
-        organization: OrganizationId,
-        id: SessionId,
-    ) -> Stored<Option<SessionRecord>> {
-        self.write(|rows| {
-            let row = rows.sessions.lock().get(&id).cloned();
-            Ok(row.filter(|row| row.organization == organization))
-        })
-    }
-
-    fn occupy(
-        &self,
-        id: SessionId,
-        expected: Generation,
-        next: Occupancy,
-        idle: Option<DateTime<Utc>>,
-    ) -> Stored {
-        self.change_session(id, |record| {
-            if record.occupancy.generation() != expected {
-                return Err(StoreError::Conflict { stored: record.occupancy.clone() });
-            }
-            record.occupancy = next;
-            record.deadlines.idle_expires_at = idle.or(record.deadlines.idle_expires_at);
-            Ok(())
-        })
-    }
-
-    fn start_session(&self, id: SessionId, started: Started) -> Stored {
-        self.change_session(id, |record| {
-            record.status = SessionStatus::Running;
-            record.desktop = Some(started.desktop);
-            record.started_at = Some(started.at);
-            record.deadlines = started.deadlines;
-            Ok(())
-        })
-    }
-
-    fn retry_session(&self, id: SessionId) -> Stored {
-        self.change_session(id, |record| {
-            record.status = SessionStatus::Retry;
-            Ok(())
-        })
-    }
-
-    fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored {
-        self.change_session(id, |record| {
-            record.status = SessionStatus::Running;
-            record.desktop = Some(desktop);
-            Ok(())
-        })
-    }
-
-    fn amend_session(&self, id: SessionId, echo: Value) -> Stored {
-        self.change_session(id, |record| {
-            record.spec.echo = echo;
-            Ok(())
-        })
-    }
-
-    fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored {
-        self.change_session(id, |record| {
-            record.spec.sanitize_after = after;
-            Ok(())
-        })
-    }
-
-    fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored {
-        self.change_session(id, |record| {
-            record.spec.sanitize_due = due;
-            Ok(())
-        })
-    }
-
-    fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored {
-        self.change_session(id, |record| {
-            if record.occupancy.generation() != next.expected {
-                return Err(StoreError::Conflict { stored: record.occupancy.clone() });
-            }
-            record.occupancy = next.occupancy;
-            record.deadlines.idle_expires_at = next.idle.or(record.deadlines.idle_expires_at);
-            record.spec.rotation = next.rotation;
-            Ok(())
-        })
-    }
-
-    fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
-        self.change_session(id, |record| {
-            record.spec = spec;
-            Ok(())
-        })
-    }
-
-    fn organization_egress(&self, _: OrganizationId) -> Stored<EgressLists> {
-        let lists = self.egress.lock().clone();
-        Box::pin(async move { Ok(lists) })
-    }
-
-    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
-        self.change_session(id, |record| {
-            record.deadlines = record.deadlines.later(&deadlines);
-            Ok(())
-        })
-    }
-
-    fn end_session(&self, id: SessionId, ended: Ended) -> Stored {
-        self.change_session(id, |record| {
-            record.status = ended.status;
-            record.failure = ended.failure;
-            record.completed_at = Some(ended.at);
-            record.occupancy = record.occupancy.after(Event::Close).expect("it may always close");
-            Ok(())
-        })
-    }
-
-    fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>> {
-        self.write(|rows| {
-            let mut runs = rows.runs.lock();
-            let own = runs.values().filter(|it| it.organization == run.organization);
-            let unfinished = own.filter(|it| !it.status.is_final() && it.id != run.id).count();
-            let full = full(Quota::Runs, &limits, unfinished);
-            if full.is_none() {
-                runs.insert(run.id, run);
-            }
-            Ok(full)
-        })
-    }
-
-    fn change_run(&self, id: RunId, change: RunChange) -> Stored {
-        self.write(|rows| {
-            let mut runs = rows.runs.lock();
-            let record = runs.get_mut(&id).ok_or(StoreError::Missing)?;
-            if record.status.is_final() {
-                return Err(StoreError::Final);
-            }
-            record.status = change.status.unwrap_or(record.status);
-            if record.status.is_final() {
-                let mut blocks = rows.blocks.lock();
-                let is_open =
-                    |it: &&mut BlockRecord| it.run == id && it.status == BlockStatus::Running;
-                for block in blocks.iter_mut().filter(is_open) {
-                    block.status = BlockStatus::cut_off_by(record.status);
-                    block.finished_at = change.finished_at;
-                }
-            }
-            record.session = change.session.or(record.session);
-            record.owns_session = change.owns_session.unwrap_or(record.owns_session);
-            record.outputs = change.outputs.unwrap_or(Value::Null);
-            record.failure = change.failure.or(record.failure.take());
-            record.queued_at = change.queued_at.or(record.queued_at);
-            record.started_at = change.started_at.or(record.started_at);
-            record.finished_at = change.finished_at.or(record.finished_at);
-            Ok(())
-        })
-    }
-
-    fn insert_block(&self, block: BlockRecord) -> Stored {
-        self.write(|rows| {
-            rows.blocks.lock().push(block);
-            Ok(())
-        })
-    }
-
-    fn end_block(&self, block: BlockRecord) -> Stored {
-        self.write(|rows| {
-            let mut blocks = rows.blocks.lock();
-            let stored = blocks.iter_mut().find(|stored| stored.id == block.id);
-            *stored.ok_or(StoreError::Missing)? = block;
-            Ok(())
-        })
-    }
-
-    fn insert_artifact(&self, _: ArtifactRecord) -> Stored {
-        self.write(|_| Ok(()))
-    }
-
-    fn workflow(
-        &self,
-        organization: OrganizationId,
-        id: WorkflowPermanentId,
-    ) -> Stored<Option<WorkflowRecord>> {
-        self.write(|rows| {
-            let workflows = rows.workflows.lock();
-            let is_it =
-                |it: &&WorkflowRecord| it.organization == organization && it.permanent_id == id;
-            Ok(workflows.iter().find(is_it).cloned())
-        })
-    }
-
-    fn old_artifacts(
-        &self,
-        _: OrganizationId,
-        _: String,
-        _: u32,
-        _: DateTime<Utc>,
-    ) -> Stored<Vec<ArtifactRecord>> {
-        self.write(|_| Ok(Vec::new()))
-    }
-
-    fn delete_artifacts(&self, _: Vec<ArtifactId>) -> Stored {
-        self.write(|_| Ok(()))
-    }
-
-    fn insert_audit(&self, _: Vec<AuditEvent>) -> Stored {
-        self.write(|_| Ok(()))
     }
 }
 
@@ -620,6 +316,7 @@ impl Launch for Desktops {
                 sanitized,
                 rotation,
                 egress,
+                at_end: None,
             };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
@@ -642,6 +339,7 @@ impl Launch for Desktops {
             sanitized: Arc::clone(&self.sanitized),
             rotation: Arc::clone(&self.rotation),
             egress: self.egress.lock().clone(),
+            at_end: None,
         };
         if let Some(egress) = &desktop.egress {
             egress.policies.lock().push(EgressAsked::from(&order));

@@ -79,6 +79,8 @@ pub struct World {
     pub directories: Directories,
     /// The store of artifacts, recordings and profiles.
     pub objects: Objects,
+    /// The directory for archives of profiles on their way, which the server empties at its start.
+    pub transit: PathBuf,
     /// The directory for the latest picture of each occupied session, as `<organization>/<run or
     /// session>.png`.
     pub pictures: PathBuf,

@@ -48,6 +48,19 @@ pub(super) fn open(path: &Path) -> anyhow::Result<DataDirectory> {
     Ok(DataDirectory { path: path.to_owned(), secret, _lock: file })
 }
 
+/// Creates a directory for files in transit, and removes what an earlier server left there.
+pub(super) fn emptied(path: PathBuf) -> anyhow::Result<PathBuf> {
+    let empty = || -> io::Result<()> {
+        match fs::remove_dir_all(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
+        fs::DirBuilder::new().mode(0o700).create(&path)
+    };
+    empty().with_context(|| format!("cannot empty {} (data)", path.display()))?;
+    Ok(path)
+}
+
 /// The file in which a data directory stores the id of its node.
 pub(super) const NODE_FILE: &str = "node";
 

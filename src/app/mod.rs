@@ -88,6 +88,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let signals = stopping::signals()?;
     let data = data::open(&settings.data)?;
     isolation::confine(&mut settings).await?;
+    let transit = data::emptied(settings.data.join("transit"))?;
     let vault = Secrets::new(data.secret).vault();
     settings.desktop.vault = Some(vault);
     let db = Db::open(&settings.database, &settings.data).await?.sealed_with(vault);
@@ -145,6 +146,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         runtime,
         directories: desktops.directories().clone(),
         objects,
+        transit,
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);

@@ -16,6 +16,7 @@ mod leaks;
 pub mod logging;
 mod organizations;
 mod output;
+mod profiles;
 mod run;
 mod runs;
 mod serve;
@@ -74,6 +75,8 @@ enum Command {
     Organizations(organizations::Arguments),
     /// Refuse new work and wait for the present work to end; for use before a restart.
     Drain(drain::Arguments),
+    /// Restore browser profiles from the object store.
+    Profiles(profiles::Arguments),
     /// List what ended sessions have left behind, and remove it.
     Leaks(leaks::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
             Command::Keys(arguments) => keys::keys(arguments).await,
             Command::Organizations(arguments) => organizations::organizations(arguments).await,
             Command::Drain(arguments) => drain::drain(arguments).await,
+            Command::Profiles(arguments) => profiles::profiles(arguments).await,
             Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }

@@ -14,7 +14,7 @@ use super::store::StoreError;
 use super::values::{Reader, all, counted, insert_once, stored};
 use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
-use crate::schema::{artifacts, browser_sessions};
+use crate::schema::{artifacts, browser_profile_versions as versions, browser_sessions};
 
 /// The most ids in one query.
 const MOST_AT_ONCE: usize = 500;
@@ -200,19 +200,21 @@ pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), Stor
     Ok(())
 }
 
-/// The bytes of all stored files of an organization.
+/// The bytes of all stored files of an organization: artifacts, and archives of profiles.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
 pub async fn bytes_of(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
+    let organization = organization.to_string();
     // PostgreSQL adds integers up to a number of any length, which diesel reads only as text.
     let bytes: i64 = on!(db, read, |c| {
-        let total = sql::<BigInt>("CAST(COALESCE(SUM(size), 0) AS BIGINT)");
-        let query = artifacts::table
-            .filter(artifacts::organization_id.eq(organization.to_string()))
-            .select(total);
-        Ok(query.first(c).await?)
+        const TOTAL: &str = "CAST(COALESCE(SUM(size), 0) AS BIGINT)";
+        let files = artifacts::table.filter(artifacts::organization_id.eq(organization.clone()));
+        let files: i64 = files.select(sql::<BigInt>(TOTAL)).first(c).await?;
+        let archives = versions::table.filter(versions::organization_id.eq(organization));
+        let archives: i64 = archives.select(sql::<BigInt>(TOTAL)).first(c).await?;
+        Ok(files.saturating_add(archives))
     })
     .await?;
     Ok(counted(bytes))

@@ -38,6 +38,7 @@ pub mod idempotency;
 pub mod leases;
 pub mod nodes;
 pub mod organizations;
+pub mod profiles;
 pub mod purging;
 pub mod retention;
 pub mod runs;

@@ -8,10 +8,9 @@ use super::query::{DbError, on};
 use super::values::now;
 use crate::domain::ids::OrganizationId;
 use crate::schema::{
-    api_keys, artifacts, audit_events, browser_profile_versions, browser_profiles,
-    browser_sessions, debug_sessions, egress_usage, event_sequences, idempotency_keys, leases,
-    organizations, session_events, webhook_deliveries, webhook_messages, webhooks,
-    workflow_run_blocks, workflow_runs, workflows,
+    api_keys, artifacts, audit_events, browser_profiles, browser_sessions, debug_sessions,
+    egress_usage, event_sequences, idempotency_keys, leases, organizations, session_events,
+    webhook_deliveries, webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
 };
 
 /// The most rows of a table that one statement deletes.
@@ -80,7 +79,7 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     }
     deleted += delete_some!(db, id, workflows);
     deleted += delete_some!(db, id, browser_sessions);
-    deleted += delete_profiles(db, &id).await?;
+    deleted += delete_some!(db, id, browser_profiles); // With their versions.
     let rest: usize = on!(db, write, |c| {
         let keys = idempotency_keys::table.filter(idempotency_keys::organization_id.eq(id.clone()));
         let keys = diesel::delete(keys).execute(c).await?;
@@ -93,21 +92,6 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     })
     .await?;
     Ok(deleted + rest)
-}
-
-/// Deletes some profiles with all their versions.
-async fn delete_profiles(db: &Db, id: &str) -> Result<usize, DbError> {
-    let id = id.to_owned();
-    on!(db, write, |c| {
-        let all = browser_profiles::table.filter(browser_profiles::organization_id.eq(id));
-        let ids: Vec<String> = all.limit(BATCH).select(browser_profiles::id).load(c).await?;
-        let versions = browser_profile_versions::table
-            .filter(browser_profile_versions::profile_id.eq_any(ids.clone()));
-        let versions = diesel::delete(versions).execute(c).await?;
-        let profiles = browser_profiles::table.filter(browser_profiles::id.eq_any(ids));
-        Ok(versions + diesel::delete(profiles).execute(c).await?)
-    })
-    .await
 }
 
 /// Deletes the keys except those of the setting `keys.bootstrap`: their hashes stay, so that a start with the

@@ -9,8 +9,11 @@ use super::error::{Outage, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
-use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{
+    ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
+};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpec, SessionStatus};
@@ -143,9 +146,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Moves the session's deadlines to at least these; later ones are unchanged.
     fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
 
-    /// Replaces the fields that clients of the compatible API send and read back.
-    fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored;
-
     /// Sets the generation after which occupants leave traces to be sanitized; none if no occupant
     /// does.
     fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored;
@@ -160,6 +160,46 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
+
+    /// Makes a live session the writer of its profile. Returns the writer if another live session
+    /// is it.
+    fn claim_profile(&self, id: SessionId, used: ProfileUse) -> Stored<Option<SessionId>>;
+
+    /// Returns the profile that the server keeps for the manager of `profile`, which is inserted if
+    /// there is none.
+    fn managed_profile(&self, profile: ProfileRecord) -> Stored<ProfileId>;
+
+    /// Sets the profile of a session.
+    fn set_profile(&self, id: SessionId, used: Option<ProfileUse>) -> Stored;
+
+    /// Returns the version of a profile that sessions start from; none if it has none.
+    fn current_profile_version(
+        &self,
+        organization: OrganizationId,
+        id: ProfileId,
+    ) -> Stored<Option<VersionRecord>>;
+
+    /// Adds a version, whose archive is stored already, under the next number, and makes it the one
+    /// that sessions start from. A profile that does not exist is made from `profile`.
+    fn add_profile_version(
+        &self,
+        profile: ProfileRecord,
+        version: VersionRecord,
+    ) -> Stored<VersionRecord>;
+
+    /// Returns a profile with all its versions; none if it does not exist.
+    fn described_profile(
+        &self,
+        organization: OrganizationId,
+        id: ProfileId,
+    ) -> Stored<Option<Described>>;
+
+    /// Returns the versions of a profile beyond the `keep` newest, except the one that sessions start
+    /// from.
+    fn old_profile_versions(&self, id: ProfileId, keep: u32) -> Stored<Vec<VersionRecord>>;
+
+    /// Forgets a version of a profile, whose archive is removed already.
+    fn delete_profile_version(&self, id: ProfileId, number: i64) -> Stored;
 
     /// Returns the lists of an organization; empty ones if it has none.
     fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists>;

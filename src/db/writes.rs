@@ -1,15 +1,19 @@
 //! [`Store`] on a database.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
-use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
+use super::{
+    Db, artifacts, audit_events, blocks, organizations, profiles, runs, sessions, workflows,
+};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
-use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{
+    ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
+};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec};
@@ -47,7 +51,17 @@ store! {
     retry_session(id: SessionId) -> () = sessions::retry;
     restart_session(id: SessionId, desktop: DesktopIdentity) -> () = sessions::restart;
     extend_deadlines(id: SessionId, deadlines: Deadlines) -> () = sessions::extend_deadlines;
-    amend_session(id: SessionId, echo: Value) -> () = sessions::amend;
+    claim_profile(id: SessionId, used: ProfileUse) -> Option<SessionId> = profiles::claim;
+    managed_profile(profile: ProfileRecord) -> ProfileId = profiles::managed;
+    set_profile(id: SessionId, used: Option<ProfileUse>) -> () = profiles::set_use;
+    current_profile_version(
+        organization: OrganizationId,
+        id: ProfileId,
+    ) -> Option<VersionRecord> = profiles::current;
+    add_profile_version(
+        profile: ProfileRecord,
+        version: VersionRecord,
+    ) -> VersionRecord = profiles::add_version;
     set_sanitize_after(
         id: SessionId,
         after: Option<Generation>,
@@ -56,6 +70,12 @@ store! {
     rotate_session(id: SessionId, next: Rotated) -> () = sessions::rotate;
     change_egress(id: SessionId, spec: SessionSpec) -> () = sessions::change_egress;
     stored_bytes(organization: OrganizationId) -> u64 = artifacts::bytes_of;
+    described_profile(
+        organization: OrganizationId,
+        id: ProfileId,
+    ) -> Option<Described> = profiles::described;
+    old_profile_versions(id: ProfileId, keep: u32) -> Vec<VersionRecord> = profiles::old_versions;
+    delete_profile_version(id: ProfileId, number: i64) -> () = profiles::delete_version;
     organization_egress(organization: OrganizationId) -> EgressLists = organizations::egress;
     end_session(id: SessionId, ended: Ended) -> () = sessions::end;
     insert_run(run: RunRecord, limits: Limits) -> Option<Full> = runs::insert;

@@ -64,6 +64,11 @@ kinds! {
     /// Its credentials were replaced: `{rotation, tickets, viewers, leases, vnc_password}`, the numbers of those
     /// that were ended and of viewers that were cut.
     SessionRotated = "session.rotated",
+    /// The profile of its browser was stored: `{browser_profile_id, version, origin, size}`.
+    ProfileStored = "profile.stored",
+    /// The profile of its browser was not stored: `{browser_profile_id, failure}`. The former
+    /// version is unchanged.
+    ProfileNotStored = "profile.not_stored",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
     /// The session is being taken down: `{status, failure}`.

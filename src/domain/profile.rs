@@ -14,10 +14,18 @@ use super::labels::{Name, Tags};
 pub struct ProfileUse {
     /// The profile. It need not exist yet: a session that starts from none creates it.
     pub id: ProfileId,
-    /// The version from which the session starts; none for an empty browser.
+    /// The version from which the session has started; none for an empty browser, and before the
+    /// start.
     pub version: Option<i64>,
     /// The permission to store a new version.
     pub access: ProfileAccess,
+}
+
+impl ProfileUse {
+    /// A profile to which the session writes, unless another one does.
+    pub fn written(id: ProfileId) -> Self {
+        Self { id, version: None, access: ProfileAccess::Write }
+    }
 }
 
 /// The permission of a session to store its profile. At most one session that has not ended may
@@ -42,7 +50,8 @@ impl ProfileAccess {
 }
 
 /// The owner of a profile that the server keeps by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Manager {
     /// All runs of a workflow with `persist_browser_session`, of one `browser_profile_key`.
     Workflow {
@@ -78,6 +87,20 @@ impl fmt::Display for Manager {
     }
 }
 
+impl From<Manager> for String {
+    fn from(manager: Manager) -> Self {
+        manager.to_string()
+    }
+}
+
+impl TryFrom<String> for Manager {
+    type Error = NotAManager;
+
+    fn try_from(text: String) -> Result<Self, NotAManager> {
+        text.parse()
+    }
+}
+
 /// A text that names no manager.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no such manager of a profile")]
@@ -100,7 +123,7 @@ impl FromStr for Manager {
 }
 
 /// A profile as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileRecord {
     pub id: ProfileId,
     pub organization: OrganizationId,
@@ -139,6 +162,15 @@ pub struct VersionRecord {
     /// The version of the browser that wrote the profile.
     pub browser_version: Option<String>,
     pub created_at: DateTime<Utc>,
+}
+
+/// A profile with its versions, as it is stored beside its archives. A server without its rows
+/// restores it from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    pub profile: ProfileRecord,
+    /// All versions, the newest first.
+    pub versions: Vec<VersionRecord>,
 }
 
 /// The cause for which a version was stored.

@@ -158,7 +158,7 @@ pub struct SessionSpec {
     /// The lists of its organization when the session was created or last changed.
     pub organization_egress: EgressLists,
     /// The fields that clients of the compatible API send and read back, as JSON: `proxy_location`,
-    /// `extensions`, `browser_type`, `generate_browser_profile`, `needs_live_view`.
+    /// `extensions`, `browser_type`, `needs_live_view`.
     pub echo: serde_json::Value,
     /// The latest generation whose occupant needs no sanitizing. The traces of later generations
     /// are cleared before another occupancy begins. None: nothing is cleared without a request.

@@ -35,6 +35,21 @@ pub fn sanitizes(settings: &Value) -> bool {
     settings.get("sanitize_on_finish") == Some(&Value::Bool(true))
 }
 
+/// The profile that a workflow's settings name for the sessions of its runs.
+pub fn profile_id(settings: &Value) -> Option<&str> {
+    let id = settings.get("browser_profile_id").and_then(Value::as_str);
+    id.filter(|id| !id.is_empty())
+}
+
+/// The key of the profile that the server keeps for the runs of a workflow with
+/// `persist_browser_session`; none if it keeps none. The key is empty unless the workflow has a
+/// `browser_profile_key`.
+pub fn persists(settings: &Value) -> Option<&str> {
+    let persists = settings.get("persist_browser_session") == Some(&Value::Bool(true));
+    let key = settings.get("browser_profile_key").and_then(Value::as_str);
+    persists.then(|| key.unwrap_or_default())
+}
+
 /// The lists and the proxy that a workflow's settings name for the sessions of its runs: `egress`, and
 /// `proxy_location` where that names no proxy.
 pub fn egress_of(settings: &Value) -> (EgressLists, Option<Url>) {

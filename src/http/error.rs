@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use super::problem::Problem;
 use crate::actors::ask::{Classified as _, Unanswered};
 use crate::actors::journal::Outcome;
+use crate::actors::profiles::ProfileError;
 use crate::actors::registry::{RegistryError, RouteError, RunRouteError};
 use crate::actors::run::RunError;
 use crate::actors::session::{FilmError, SessionError};
@@ -74,6 +75,13 @@ impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Unknown { prefix, id } => Self::Problem(Problem::unknown_of(prefix, &id)),
+            ServiceError::NoProfile(_) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::Problem(Problem::new(status, "profile_not_stored", error.to_string()))
+            }
+            ServiceError::ProfileInUse { by, .. } => in_use(error, by).into(),
+            ServiceError::Objects(cause) => unavailable("storage_unavailable", cause).into(),
+            ServiceError::Store(cause) => store(&cause).into(),
             ServiceError::Contended => {
                 conflict("debug_session_contended", error).retryable().into()
             }
@@ -268,6 +276,8 @@ fn session(cause: &SessionError) -> Problem {
         SessionError::UnknownRecording(_) => {
             Problem::new(StatusCode::NOT_FOUND, "recording_unknown", cause.to_string())
         }
+        SessionError::ProfileInUse { by, .. } => in_use(cause, *by),
+        SessionError::Profile(cause) => profile(cause),
         SessionError::Film(cause) => film(cause),
         SessionError::NoEgress => conflict("egress_unavailable", cause),
         SessionError::Egress(EgressError::Invalid(_)) => {
@@ -278,6 +288,24 @@ fn session(cause: &SessionError) -> Problem {
         SessionError::Desktop(failure) => failed_start(failure),
         SessionError::NotStored(cause) => store(cause),
         SessionError::Unanswered(cause) => unanswered(*cause),
+    }
+}
+
+/// Returns the answer when another session may write to a profile.
+fn in_use(cause: impl ToString, by: SessionId) -> Problem {
+    conflict("profile_in_use", cause).retryable().with("writer", by)
+}
+
+fn profile(cause: &ProfileError) -> Problem {
+    match cause {
+        ProfileError::UnderWay => conflict("profile_under_way", cause).retryable(),
+        ProfileError::NotPacked(failure) => {
+            let status = StatusCode::FAILED_DEPENDENCY;
+            Problem::new(status, "profile_not_packed", cause.to_string()).with("failure", failure)
+        }
+        ProfileError::Objects(_) => unavailable("storage_unavailable", cause),
+        ProfileError::Row(cause) => store(cause),
+        ProfileError::Quota(refusal) => QuotaExceeded::clone(refusal).into(),
     }
 }
 
@@ -315,6 +343,7 @@ fn registry(cause: &RegistryError) -> Problem {
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
         RegistryError::Quota(refusal) => QuotaExceeded::clone(refusal).into(),
         RegistryError::UnderWay => conflict("idempotency_in_progress", cause).retryable(),
+        RegistryError::ProfileInUse { by, .. } => in_use(cause, *by),
         RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {
             limited("capacity_exceeded", cause)
                 .with("what", what)

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod api_keys;
 pub mod artifacts;
 pub mod body;
+pub mod browser_profiles;
 pub mod caller;
 mod changes;
 mod content;
@@ -65,6 +66,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     webhooks::routes(config);
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.
     workflows::routes(config);
+    browser_profiles::routes(config);
     artifacts::routes(config);
     debug_sessions::routes(config);
     devtools::routes(config);

@@ -227,6 +227,7 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
         "wr" => ("run", "Run"),
         "wrb" => ("block", "Block"),
         "w" | "wpid" => ("workflow", "Workflow"),
+        "bp" => ("browser_profile", "Browser profile"),
         "ds" => ("debug_session", "Debug session"),
         "a" => ("artifact", "Artifact"),
         "ae" => ("audit_event", "Audit event"),

@@ -31,15 +31,8 @@ impl Warnings {
 /// Settings of workflows that have no effect: the name, the value that requests nothing, and the
 /// reason.
 const SETTINGS: &[(&str, &str, &str)] = &[
-    (
-        "persist_browser_session",
-        "false",
-        "runs begin with an empty profile; name a session instead",
-    ),
     ("reuse_browser_session", "false", "name the session with `browser_session_id`"),
     ("pin_saved_session_ip", "false", "there are no addresses to pin"),
-    ("browser_profile_id", "null", "there are no browser profiles"),
-    ("browser_profile_key", "null", "there are no browser profiles"),
     ("model", "null", "the agent that executes blocks chooses its model"),
     ("mask_secrets", "null", "there are no secret parameters"),
     ("max_screenshot_scrolls", "null", "the agent takes its pictures itself"),
@@ -67,6 +60,9 @@ pub const WITH_EFFECT: &[&str] = &[
     "run_sequentially",
     "sequential_key",
     "sanitize_on_finish",
+    "persist_browser_session",
+    "browser_profile_id",
+    "browser_profile_key",
 ];
 
 /// Returns the warnings about the settings of a workflow.

@@ -5,7 +5,9 @@ use std::fmt::Display;
 use crate::actors::ask::Unanswered;
 use crate::actors::registry::{RegistryError, RouteError};
 use crate::db::DbError;
-use crate::domain::ids::Id;
+use crate::db::store::StoreError;
+use crate::domain::ids::{Id, ProfileId, SessionId};
+use crate::system::objects::ObjectError;
 
 /// The reason why a service failed or rejected a request.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,25 @@ pub enum ServiceError {
     /// Several servers replace a debug session at the same time.
     #[error("other requests are replacing this debug session at the same time: try again")]
     Contended,
+    /// No profile was stored from the session.
+    #[error(
+        "no profile was stored from session {0}: create sessions with `generate_browser_profile`, or          store the profile while the session lives"
+    )]
+    NoProfile(SessionId),
+    /// A session that has not ended may write to the profile.
+    #[error("session {by} may write to the profile {id}: close it first")]
+    ProfileInUse {
+        /// The profile.
+        id: ProfileId,
+        /// The session that may write to it.
+        by: SessionId,
+    },
+    /// A failed operation of the object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// A failed write.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// A failed message to a session.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -45,7 +66,11 @@ impl ServiceError {
             Self::Db(DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Conflict) => {
                 "the database is unavailable: try again"
             }
+            Self::Objects(_) => "the storage is unavailable: try again",
+            Self::Store(_) => "the change could not be stored: try again",
             Self::Unknown { .. }
+            | Self::NoProfile(_)
+            | Self::ProfileInUse { .. }
             | Self::Contended
             | Self::Route(_)
             | Self::Registry(_)
@@ -64,7 +89,6 @@ impl ServiceError {
 mod tests {
     use super::*;
     use crate::db::Outage;
-    use crate::domain::ids::SessionId;
 
     #[test]
     fn clients_get_no_text_of_the_database() {

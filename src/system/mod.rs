@@ -23,6 +23,7 @@ pub mod limits;
 pub mod objects;
 mod proc;
 pub mod process;
+pub mod profile;
 pub mod python;
 mod readiness;
 pub mod seam;

@@ -128,10 +128,25 @@ seen["refused"] = [
     refused(UnprocessableEntityError, client.create_browser_session, timeout=1),
     refused(UnprocessableEntityError, client.create_workflow, yaml_definition="title: none"),
     refused(ApiError, client.run_task, prompt="buy a lamp", url=site),
-    refused(ApiError, client.create_browser_profile, name="p", browser_session_id=identity),
+    refused(NotFoundError, client.get_browser_profile, "bp_1"),
 ]
-# An empty list, not a refusal.
-assert client.list_browser_profiles() == []
+
+# Profiles.
+login = client.create_browser_profile(name="Shop login", description="d", browser_session_id=identity)
+assert login.browser_profile_id.startswith("bp_") and login.is_managed is False, login
+empty = client.create_browser_profile(name="Empty")
+assert [one.name for one in client.list_browser_profiles()] == ["Empty", "Shop login"]
+assert [one.name for one in client.list_browser_profiles(search_key="LOGIN")] == ["Shop login"]
+assert client.list_browser_profiles(managed=True) == []
+assert client.update_browser_profile(empty.browser_profile_id, name="None").name == "None"
+client.delete_browser_profile(empty.browser_profile_id)
+refused(NotFoundError, client.get_browser_profile, empty.browser_profile_id)
+again = client.create_browser_session(browser_profile_id=login.browser_profile_id)
+assert again.browser_profile_id == login.browser_profile_id and again.generate_browser_profile, again
+kept = client.update_browser_session(again.browser_session_id, generate_browser_profile=False)
+assert kept.generate_browser_profile is False, kept
+client.close_browser_session(again.browser_session_id)
+assert client.get_browser_profile(login.browser_profile_id).name == "Shop login"
 
 # The end.
 client.delete_workflow(long)

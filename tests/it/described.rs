@@ -48,6 +48,8 @@ impl Described {
             ("artifact_id", "a_1".to_owned()),
             ("recording_id", "a_1".to_owned()),
             ("viewer_id", "vw_1".to_owned()),
+            ("browser_profile_id", "bp_1".to_owned()),
+            ("version", "1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
             ("api_key_id", "oat_1".to_owned()),
@@ -118,6 +120,8 @@ impl Described {
             "EgressCheckRequest" => json!({"url": "http://a.example/"}),
             "ApiKeyRequest" => json!({"label": "a"}),
             "OrganizationRequest" => json!({"name": format!("Red {}", self.next())}),
+            "BrowserProfileRequest" => json!({"name": format!("Red {}", self.next())}),
+            "RollbackRequest" => json!({"version": 1}),
             "callback" => json!({"status": "running"}),
             _ => json!({}),
         }

@@ -37,6 +37,7 @@ mod leaks;
 mod leases;
 mod matrix;
 mod occupancy;
+mod profiles;
 mod proxies;
 mod queue;
 mod quotas;

@@ -75,6 +75,7 @@ impl World {
         let (viewer, watching) = (ticket(600).await, text(&ticket(600).await, "ticket"));
         let driving = text(&ticket_of("drive", 600).await, "ticket");
         let spare = key(json!({ "label": "spare" })).await;
+        let profile = own.post("/v1/browser_profiles", json!({ "name": "own" })).await.ok();
         let ids = vec![
             ("browser_session_id", session.clone()),
             ("workflow_permanent_id", workflow),
@@ -82,6 +83,8 @@ impl World {
             ("webhook_id", webhook),
             ("viewer_id", text(&viewer, "viewer_id")),
             ("api_key_id", text(&spare, "api_key_id")),
+            ("browser_profile_id", text(&profile, "browser_profile_id")),
+            ("version", "none".to_owned()),
             ("organization_id", text(&spare, "organization_id")),
             ("artifact_id", "a_1".to_owned()),
             ("recording_id", "a_1".to_owned()),
@@ -175,6 +178,7 @@ fn unknown(text: &str) -> String {
         ("webhook_id", "wh_1"),
         ("viewer_id", "vw_1"),
         ("api_key_id", "oat_1"),
+        ("browser_profile_id", "bp_1"),
         ("organization_id", "o_1"),
         ("artifact_id", "a_1"),
         ("recording_id", "a_1"),

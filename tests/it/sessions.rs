@@ -39,7 +39,9 @@ on_both_databases! {
         {
           "app_url": "[url]",
           "browser_address": "[url]",
+          "browser_profile_access": null,
           "browser_profile_id": null,
+          "browser_profile_version": null,
           "browser_session_id": "[id]",
           "browser_type": null,
           "closing": false,

@@ -11,7 +11,7 @@ use crate::actors::journal::{About, Outcome};
 use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
-use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId};
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::{SessionRecord, SessionSpec};
 use crate::system::desktop::NoRoom;
@@ -51,6 +51,16 @@ pub enum RegistryError {
     /// The machine has no room for another session.
     #[error("{0}")]
     NoRoom(NoRoom),
+    /// Another session may write to the profile that the session was to write to.
+    #[error(
+        "session {by} may write to the profile {id}, and one at most may; close it, or ask for a copy"
+    )]
+    ProfileInUse {
+        /// The profile.
+        id: ProfileId,
+        /// The session that may write to it.
+        by: SessionId,
+    },
     /// The row is not known to be stored, so nothing was started.
     #[error("it could not be stored: {0}")]
     NotStored(StoreError),
@@ -68,6 +78,7 @@ impl Classified for RegistryError {
             | Self::TooManyRuns { .. }
             | Self::Quota(_)
             | Self::UnderWay
+            | Self::ProfileInUse { .. }
             | Self::NoRoom(_) => Outcome::Refused,
             Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
@@ -107,6 +118,9 @@ pub struct Create {
     /// The id, if the asker chooses it in order to find the session again. A repeated request is
     /// answered with the same session.
     pub id: Option<SessionId>,
+    /// True if the session must be the writer of its profile. Otherwise it gets a copy where another
+    /// session is the writer.
+    pub must_write: bool,
 }
 
 /// A session that has been created.

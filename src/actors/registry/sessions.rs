@@ -17,11 +17,13 @@ use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
 use crate::actors::session::{Close, Origin, Session};
 use crate::actors::views::SessionView;
+use crate::actors::world::World;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
+use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Files;
 
@@ -40,7 +42,7 @@ const AFTER_BROKEN: Duration = Duration::from_secs(2);
 impl Handle<Create> for Registry {
     fn handle(
         &mut self,
-        Create { organization, spec, start, run: _, id }: Create,
+        Create { organization, spec, start, run: _, id, must_write }: Create,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Created, RegistryError>> {
         if let Some(id) = id {
@@ -70,7 +72,7 @@ impl Handle<Create> for Registry {
                 Deadlines { expires_at: Some(now + spec.lifetime), ..Deadlines::default() }
             }
         };
-        let record = SessionRecord {
+        let mut record = SessionRecord {
             id: id.unwrap_or_else(|| self.world.mint.mint(now)),
             organization,
             node: self.world.node,
@@ -90,22 +92,32 @@ impl Handle<Create> for Registry {
         let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
         let room = (start == Start::Now).then(|| self.room());
-        let (world, row) = (Arc::clone(&self.world), record.clone());
-        let limits = world.quotas.limits(organization);
+        let (world, mut row) = (Arc::clone(&self.world), record.clone());
+        let wished = record.spec.profile.clone().filter(|used| used.access == ProfileAccess::Write);
+        if let Some(used) = &mut row.spec.profile {
+            used.access = ProfileAccess::Copy; // Until it is the writer.
+        }
+        let (limits, session) = (world.quotas.limits(organization), record.id);
         let stored = async move {
             if let Some(room) = room {
                 room.await?;
             }
             let full = world.store.insert_session(row, limits).await;
-            match full.map_err(RegistryError::NotStored)? {
-                Some(full) => Err(world.quotas.full(organization, full).into()),
-                None => Ok(()),
+            if let Some(full) = full.map_err(RegistryError::NotStored)? {
+                return Err(world.quotas.full(organization, full).into());
+            }
+            match wished {
+                Some(used) => claim(&world, session, used, must_write).await.map(Some),
+                None => Ok(None),
             }
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.sessions_coming.remove(&record.id);
-            let created = stored.map(|()| {
+            let created = stored.map(|access| {
                 let id = record.id;
+                if let (Some(used), Some(access)) = (&mut record.spec.profile, access) {
+                    used.access = access;
+                }
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
                 registry.world.events.record(&record, EventKind::SessionCreated, data);
                 let view = registry.admit_session(record, Origin::New, ctx);
@@ -116,6 +128,30 @@ impl Handle<Create> for Registry {
         }));
         Box::pin(async move { created.await.map_err(|_gone| Unanswered::Gone)? })
     }
+}
+
+/// Makes a stored session the writer of its profile. If another session is the writer, this one gets
+/// a copy, or ends where it must write.
+async fn claim(
+    world: &World,
+    session: SessionId,
+    used: ProfileUse,
+    must_write: bool,
+) -> Result<ProfileAccess, RegistryError> {
+    let id = used.id;
+    let refusal = match world.store.claim_profile(session, used).await {
+        Ok(None) => return Ok(ProfileAccess::Write),
+        Ok(Some(_)) if !must_write => return Ok(ProfileAccess::Copy),
+        Ok(Some(by)) => RegistryError::ProfileInUse { id, by },
+        Err(cause) => RegistryError::NotStored(cause),
+    };
+    let failure = Failure::new("profile_in_use", refusal.to_string());
+    let at = world.clock.now();
+    let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
+    if let Err(cause) = world.store.end_session(session, ended).await {
+        warn!("session {session} was not made, and its end is not stored: {cause}");
+    }
+    Err(refusal)
 }
 
 impl Registry {

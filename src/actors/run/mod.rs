@@ -247,7 +247,7 @@ impl Run {
         let spec = self.assignment.own_session.clone();
         let (organization, run) = (self.record.organization, Some(self.record.id));
         let made =
-            self.registry.ask(Create { organization, spec, start: Start::Now, run, id: None });
+            self.registry.ask(Create { organization, spec, start: Start::Now, run, id: None, must_write: false });
         ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
             run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
         }));

@@ -74,8 +74,9 @@ impl Session {
         Some(left)
     }
 
-    pub(super) fn shut_down(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+    pub(super) fn shut_down(&mut self, mut desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
         self.collect_downloads(&*desktop);
+        self.pack_at_end(&mut *desktop);
         let (films, downloads) = (self.wrap_films(), desktop.downloads().finish());
         let work = async move {
             join(films, downloads).await;

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 
 use crate::actors::ask::{Classified, Unanswered};
 use crate::actors::journal::Outcome;
+use crate::actors::profiles::ProfileError;
 use crate::db::store::StoreError;
 use crate::domain::control;
-use crate::domain::ids::{ArtifactId, RunId, ViewerId};
+use crate::domain::ids::{ArtifactId, ProfileId, RunId, SessionId, ViewerId};
 use crate::domain::occupancy::{Occupant, Refusal};
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
@@ -99,6 +100,19 @@ pub enum SessionError {
     /// No recording under way has this id.
     #[error("recording {0} does not exist")]
     UnknownRecording(ArtifactId),
+    /// Another session may write to the profile.
+    #[error(
+        "session {by} may write to the profile {id}, and one at most may; close it, or use a copy"
+    )]
+    ProfileInUse {
+        /// The profile.
+        id: ProfileId,
+        /// The session that may write to it.
+        by: SessionId,
+    },
+    /// The profile was not stored.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The film could not be made.
     #[error(transparent)]
     Film(#[from] FilmError),
@@ -146,11 +160,16 @@ impl Classified for SessionError {
             | Self::NotInside { .. }
             | Self::UnknownRecording(_)
             | Self::NoEgress
+            | Self::ProfileInUse { .. }
+            | Self::Profile(ProfileError::UnderWay | ProfileError::Quota(_))
             | Self::Egress(EgressError::Invalid(_))
             | Self::Film(FilmError::NoFfmpeg { .. } | FilmError::DiskFull { .. }) => {
                 Outcome::Refused
             }
             Self::Film(FilmError::Failed { .. })
+            | Self::Profile(
+                ProfileError::NotPacked(_) | ProfileError::Objects(_) | ProfileError::Row(_),
+            )
             | Self::Capture(_)
             | Self::Egress(EgressError::Unanswered(_))
             | Self::Desktop(_)

@@ -1,5 +1,7 @@
 //! The launch of a session's desktop.
 
+use std::sync::Arc;
+
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::json;
@@ -8,6 +10,7 @@ use tracing::{Instrument as _, info};
 
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::profiles;
 use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::EventKind;
@@ -74,10 +77,34 @@ impl Session {
             return self.on_launched(Err(LaunchError::CalledOff), ctx);
         };
         let is_exhausted = self.is_exhausted();
-        let order = Order { session: self.record.id, spec: self.record.spec.clone(), is_exhausted };
-        let work = self.world.launcher.launch(order, call_off.clone());
+        let (session, spec) = (self.record.id, self.record.spec.clone());
+        let (world, organization) = (Arc::clone(&self.world), self.record.organization);
+        let call_off = call_off.clone();
+        let work = async move {
+            let fetched = match &spec.profile {
+                Some(used) => tokio::select! {
+                    () = call_off.cancelled() => return Err(LaunchError::CalledOff),
+                    fetched = profiles::fetch(&world, organization, session, used) => {
+                        fetched.map_err(|failure| LaunchError::Failed(Box::new(failure)))?
+                    }
+                },
+                None => None,
+            };
+            let version = fetched.as_ref().map(|(version, _)| *version);
+            let profile = fetched.as_ref().map(|(_, fetched)| fetched.0.clone());
+            let order = Order { session, spec, is_exhausted, profile };
+            world.launcher.launch(order, call_off).await.map(|desktop| (desktop, version))
+        };
         let work = work.instrument(self.span.clone()).into_actor(self);
-        ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));
+        ctx.spawn(work.map(|outcome, session, ctx| {
+            let outcome = outcome.map(|(desktop, version)| {
+                if let Some(used) = &mut session.record.spec.profile {
+                    used.version = version;
+                }
+                desktop
+            });
+            session.on_launched(outcome, ctx);
+        }));
     }
 
     fn on_launched(

@@ -189,23 +189,6 @@ impl Ask for Renew {
     }
 }
 
-/// Changes the properties of the session that may be changed while it lives.
-#[derive(Debug)]
-pub struct Amend {
-    /// True if its profile is to be kept when it ends.
-    pub generate_browser_profile: bool,
-}
-
-impl Ask for Amend {
-    type Answer = Result<SessionView, SessionError>;
-    const KIND: &'static str = "amend";
-    const AUDITED: bool = true;
-
-    fn summary(&self) -> Value {
-        json!({ "generate_browser_profile": self.generate_browser_profile })
-    }
-}
-
 /// Ends the session. Answered when the last process is gone and the end is stored. If the session
 /// is closing already, the answer waits for that.
 #[derive(Debug)]

@@ -47,6 +47,7 @@ mod films;
 mod launching;
 mod leaving;
 mod messages;
+mod profile;
 mod recoveries;
 mod recovery;
 mod renewing;
@@ -85,9 +86,10 @@ pub(in crate::actors) use self::launching::Launch;
 pub(in crate::actors) use self::leaving::Detach;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch,
+    Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch,
     Watching,
 };
+pub use self::profile::{KeepProfile, StoreProfile};
 use self::recoveries::Recoveries;
 pub use self::rotating::{ReplaceVncPassword, Rotate};
 use self::rotations::Rotating;
@@ -189,6 +191,8 @@ pub struct Session {
     repairs: Option<SpawnHandle>,
     /// The number of connections to DevTools.
     drivers: usize,
+    /// True while the profile of the running browser is being stored.
+    storing_profile: bool,
     /// The askers that wait for the detachment; any entry means that it is requested.
     leaving: Vec<oneshot::Sender<()>>,
     registration: Registration,
@@ -249,6 +253,7 @@ impl Session {
             recoveries: Recoveries::default(),
             repairs: None,
             drivers: 0,
+            storing_profile: false,
             leaving: Vec::new(),
             registration,
             world,

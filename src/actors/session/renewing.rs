@@ -3,10 +3,10 @@
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Amend, Phase, Renew, Session, SessionError};
+use super::{Phase, Renew, Session, SessionError};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::views::SessionView;
 use crate::domain::event::EventKind;
@@ -50,36 +50,5 @@ impl Handle<Renew> for Session {
             let _ = answer.send(answered); // The caller may have left.
         }));
         Box::pin(async move { renewed.await.map_err(|_gone| Unanswered::Gone)? })
-    }
-}
-
-impl Handle<Amend> for Session {
-    fn handle(
-        &mut self,
-        Amend { generate_browser_profile }: Amend,
-        ctx: &mut Context<Self>,
-    ) -> Answering<Result<SessionView, SessionError>> {
-        if matches!(self.phase, Phase::Closing { .. }) {
-            return answered(Err(SessionError::Closing));
-        }
-        let mut echo = self.record.spec.echo.clone();
-        if !echo.is_object() {
-            echo = json!({});
-        }
-        if let Some(members) = echo.as_object_mut() {
-            let name = "generate_browser_profile".to_owned();
-            members.insert(name, Value::Bool(generate_browser_profile));
-        }
-        let (answer, amended) = oneshot::channel();
-        let work = self.world.store.amend_session(self.record.id, echo.clone());
-        ctx.spawn(work.into_actor(self).map(move |outcome, session, _| {
-            let answered = outcome.map_err(SessionError::NotStored).map(|()| {
-                session.record.spec.echo = echo;
-                session.publish();
-                session.view.borrow().clone()
-            });
-            let _ = answer.send(answered); // The caller may have left.
-        }));
-        Box::pin(async move { amended.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }

@@ -1,5 +1,6 @@
 //! A fake desktop without processes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::screen::{FakeScreen, FakeVnc};
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::desktop::{
-    Copies, Death, Desktop, Egress, Repair, RestartFailed, Restarted, Sanitized, Screen, VncServer,
+    Copies, Death, Desktop, Egress, PackAtEnd, PackedProfile, Repair, RestartFailed, Restarted,
+    Sanitized, Screen, VncServer,
 };
 use crate::system::input::Devices;
 
@@ -32,6 +34,14 @@ pub(super) struct FakeDesktop {
     pub(super) sanitized: Arc<AtomicUsize>,
     pub(super) rotation: Arc<AtomicI64>,
     pub(super) egress: Option<Arc<FakeEgress>>,
+    pub(super) at_end: Option<PackAtEnd>,
+}
+
+/// A file that stands for an archive.
+fn packed(into: PathBuf) -> Result<PackedProfile, Failure> {
+    std::fs::write(&into, b"profile").map_err(|cause| failure(&cause.to_string()))?;
+    let checksum = "0123456789abcdef".to_owned();
+    Ok(PackedProfile { file: into, bytes: 7, checksum, browser_version: None })
 }
 
 impl Desktop for FakeDesktop {
@@ -143,13 +153,24 @@ impl Desktop for FakeDesktop {
         Some(Arc::new(way))
     }
 
+    fn pack_profile(&self, into: PathBuf) -> BoxFuture<'static, Result<PackedProfile, Failure>> {
+        Box::pin(async move { packed(into) })
+    }
+
+    fn pack_at_end(&mut self, request: PackAtEnd) {
+        self.at_end = Some(request);
+    }
+
     fn vnc(&self) -> Arc<dyn VncServer> {
         Arc::new(FakeVnc)
     }
 
-    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
+    fn shut_down(mut self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
         Box::pin(async move {
             sleep(self.down).await;
+            if let Some(PackAtEnd { into, then }) = self.at_end.take() {
+                then(packed(into)).await;
+            }
             self.alive.fetch_sub(1, Ordering::SeqCst);
             Vec::new()
         })

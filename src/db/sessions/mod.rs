@@ -6,20 +6,17 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
-use serde_json::Value;
 
 use self::row::Row;
 use super::Db;
 use super::organizations::locked;
 use super::query::{DbError, on};
-use super::sealed::{ECHO, seal_proxies};
 use super::store::{Ended, Full, Rotated, Started, StoreError};
 use super::values::{Page, all, coalesce, counted, insert_by, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::quota::{Limits, MINUTE, Quota};
-use crate::domain::sealing::SecretLocation;
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
@@ -357,18 +354,6 @@ pub(super) async fn extend_deadlines(
             Ok(changed)
         })
         .await
-    })
-    .await?;
-    changed_or_why(db, id, changed).await
-}
-
-pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), StoreError> {
-    let mut echo = echo;
-    let of = id.to_string();
-    db.sealing(|vault| seal_proxies(vault, SecretLocation { kind: ECHO, of: &of }, &mut echo))?;
-    let changed = on!(db, write, |c| {
-        let change = (sessions::echo.eq(echo), sessions::modified_at.eq(now()));
-        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;
     changed_or_why(db, id, changed).await

@@ -4,6 +4,7 @@ mod events;
 mod faults;
 mod lists;
 mod migrations;
+mod profiles;
 mod purging;
 mod quotas;
 mod round_trips;

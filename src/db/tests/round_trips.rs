@@ -100,7 +100,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
             sanitize_due: some.then(|| Generation::new(i64::from(lifetime) + 1)),
             rotation: i64::from(some),
-            name: some.then(|| "Müller's desk".parse().unwrap()),
+            name: some.then(|| format!("Müller's {lifetime}, {width}, {height}").parse().unwrap()),
             tags: if some { Tags::new(["a", "team:b"]).unwrap() } else { Tags::default() },
             settings: BrowserSettings {
                 locale: some.then(|| "de-DE".to_owned()),

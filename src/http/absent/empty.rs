@@ -27,7 +27,6 @@ fn workflow_tags(_: &str) -> Value {
 }
 
 const ENTRIES: &[Entry] = &[
-    (Method::GET, "browser_profiles", list),
     (Method::GET, "browser_types", list),
     (
         Method::GET,

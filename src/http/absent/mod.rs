@@ -92,7 +92,6 @@ mod tests {
         let said = |path: &str| refusal(&Method::POST, path).map(|problem| problem.to_string());
         assert!(said("/v1/run/tasks").unwrap().contains("agent endpoint"));
         assert!(said("/v1/run/tasks/login").is_some());
-        assert!(said("/v1/browser_profiles/bp_1").is_some());
         assert!(said("/v1/agents/wpid_1/tags").unwrap().contains("tags"));
         assert!(said("/api/v1/workflows/wpid_1/schedules/wfs_1/enable").is_some());
         assert_eq!(said("/v1/run/tasksx"), None);

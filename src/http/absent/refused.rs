@@ -8,7 +8,6 @@ const MODEL: &str = "this server has no model of its own";
 const TAGS: &str =
     "there are no tags: give a run `run_metadata`, and find workflows by `search_key`";
 const CREDENTIALS: &str = "credentials are not stored: pass them to a run as parameters";
-const PROFILES: &str = "profiles are not stored: each session has its own profile until it ends";
 const SCHEDULES: &str = "runs are not scheduled: start each run at its time";
 const SCRIPTS: &str = "scripts are not generated from runs: write a workflow";
 const FOLDERS: &str = "workflows have no folders: find them by `search_key`";
@@ -21,7 +20,6 @@ const HOOKS: &str = "register a webhook by POST /v1/webhooks, and see its delive
 
 /// Beginnings of paths below the API's prefix, each with its alternative.
 const ENTRIES: &[(&str, &str)] = &[
-    ("browser_profiles", PROFILES),
     ("browser_recordings", RECORDED),
     ("browser_sessions/external", "browsers of other servers cannot be driven: create a session"),
     (
@@ -79,7 +77,6 @@ const ENTRIES: &[(&str, &str)] = &[
     ("workflows/import-pdf", MODEL),
     ("workflows/sop-to-blocks", MODEL),
     ("workflows/reliability", MODEL),
-    ("workflows/*/browser_session", PROFILES),
     ("workflows/*/fallback-episodes", MODEL),
     ("workflows/*/folder", FOLDERS),
     ("workflows/*/heal_episodes", MODEL),

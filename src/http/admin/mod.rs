@@ -5,6 +5,7 @@ pub mod deletion;
 pub mod drain;
 pub mod leaks;
 pub mod organizations;
+pub mod profiles;
 mod retention;
 pub mod suspension;
 
@@ -26,6 +27,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/admin/actors", get().to(actors))
         .route("/admin/leaks", get().to(leaks::show))
         .route("/admin/leaks/fix", post().to(leaks::fix))
+        .route("/admin/profiles/restore", post().to(profiles::begin))
         .service(
             at("/admin/organizations")
                 .route(post().to(organizations::create))

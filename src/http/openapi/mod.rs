@@ -19,8 +19,8 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, debug_sessions, egress, events, quotas, runs, sessions,
-    ui_session, webhooks, workflows,
+    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events, quotas,
+    runs, sessions, ui_session, webhooks, workflows,
 };
 
 /// The name of the security scheme in the description.
@@ -104,6 +104,17 @@ const VISIBLE: &str = "^[!-~]+$";
         runs::show::show_with_workflow,
         runs::resume::resume,
         runs::retry::retry,
+        browser_profiles::endpoints::create,
+        browser_profiles::endpoints::list,
+        browser_profiles::endpoints::show,
+        browser_profiles::endpoints::change,
+        browser_profiles::endpoints::remove,
+        browser_profiles::endpoints::usage,
+        browser_profiles::endpoints::reset,
+        browser_profiles::versions::store,
+        browser_profiles::versions::list,
+        browser_profiles::versions::roll_back,
+        browser_profiles::versions::remove,
         artifacts::show,
         artifacts::content,
         artifacts::sign,
@@ -114,6 +125,7 @@ const VISIBLE: &str = "^[!-~]+$";
         debug_sessions::runs::runs,
         admin::leaks::show,
         admin::leaks::fix,
+        admin::profiles::begin,
         admin::drain::begin,
         admin::drain::show,
         admin::drain::end,

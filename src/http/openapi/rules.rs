@@ -135,7 +135,6 @@ fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
         (of_field("SessionRequest", "height"), side),
         (of_field("SessionRequest", "timeout_seconds"), json!({ "minimum": bounds.lifetime })),
         (of_field("SessionRequest", "timeout"), json!({ "minimum": bounds.lifetime.div_ceil(60) })),
-        (of_field("SessionRequest", "generate_browser_profile"), json!({ "enum": [false] })),
         (of_field("SessionRequest", "browser_profile_id"), json!({ "pattern": "^bp_" })),
         (
             of_field("SessionRequest", "on_takeover"),
@@ -158,7 +157,6 @@ fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
                 ("egress", "object"),
             ]),
         ),
-        (of_field("SessionChange", "generate_browser_profile"), json!({ "enum": [false, null] })),
         (of_field("ExtendRequest", "additional_minutes"), json!({ "minimum": 1 })),
         (of_field("ViewerRequest", "role"), json!({ "enum": ["watch", "control", "drive"] })),
         (of_field("ViewerRequest", "uses"), json!({ "enum": ["single", "many", null] })),

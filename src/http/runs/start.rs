@@ -10,6 +10,7 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::actors::lanes::Lane;
+use crate::actors::profiles;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
@@ -17,10 +18,11 @@ use crate::db;
 use crate::domain::egress::EgressLists;
 use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::profile::ProfileUse;
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::domain::workflow_settings::{
-    egress_of, own_session_lifetime, run_limit, sanitizes, webhook_url,
+    egress_of, own_session_lifetime, profile_id, run_limit, sanitizes, webhook_url,
 };
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
@@ -33,6 +35,7 @@ use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
 use crate::http::{headers, proxy, sessions, workflows};
 use crate::service::debug_sessions;
+use crate::service::error::ServiceError;
 use crate::service::resources::links::Links;
 use crate::service::resources::run::RunResource;
 use crate::workflow::definition::Definition;
@@ -75,7 +78,8 @@ pub struct Request {
     pub browser_session_id: Option<String>,
     /// Has no effect: name the session in `browser_session_id`.
     pub reuse_browser_session: Option<bool>,
-    /// Not supported: this server has no browser profiles.
+    /// The profile from which the session starts that the run creates, in place of the workflow's own.
+    /// It is stored as a new version when the run has ended.
     pub browser_profile_id: Option<String>,
     /// True if the run must create its own session.
     pub start_fresh_browser: bool,
@@ -158,11 +162,6 @@ impl Request {
         let wrong = "expected at most 20 texts of up to 256 characters under keys of up to 64";
         fields.require("run_metadata", Value::Null, fits, wrong);
         fields.finish()?;
-        if let Some(id) = &self.browser_profile_id {
-            let status = actix_web::http::StatusCode::NOT_FOUND;
-            let detail = format!("Browser profile {id} not found");
-            return Err(Problem::new(status, "browser_profile_unknown", detail));
-        }
         Ok(())
     }
 
@@ -181,6 +180,8 @@ impl Request {
         } else {
             warnings.add(proxy::warning(&self.proxy_location));
         }
+        let why = "a session starts from its profile, and this one has started";
+        warnings.no_effect("browser_profile_id", has_session && self.has_profile(), why);
         let why = "it is set when the session is created, see PATCH /v1/browser_sessions/{id}";
         warnings.no_effect("egress", has_session && self.egress.is_some(), why);
         let is_some = |value: &Option<String>| value.as_ref().is_some_and(|it| !it.is_empty());
@@ -325,6 +326,24 @@ async fn session(
     Ok(id)
 }
 
+/// Returns the profile of the session that a run creates for itself: that of the request, else that of
+/// the workflow.
+async fn profile(
+    front: &Front,
+    organization: OrganizationId,
+    workflow: &WorkflowRecord,
+    request: &Request,
+) -> Result<Option<ProfileUse>, ApiError> {
+    if let Some(text) = request.browser_profile_id.as_deref() {
+        let profile = sessions::create::profile_of(front, organization, text).await?;
+        return Ok(Some(ProfileUse::written(profile.id)));
+    }
+    if let Some(text) = profile_id(&workflow.settings) {
+        sessions::create::profile_of(front, organization, text).await?; // It may have been removed.
+    }
+    Ok(profiles::of_workflow(&front.world, workflow).await.map_err(ServiceError::from)?)
+}
+
 /// Starts a run of this version of a workflow. `echo` is the request as it was given.
 pub(super) async fn begin(
     front: &Front,
@@ -386,11 +405,15 @@ pub(super) async fn begin(
         limit,
         ..Facts::new(&front.world, parameters.clone())
     };
+    let mut own_session = request.own_session(workflow, limit)?;
+    if session.is_none() && !request.start_fresh_browser {
+        own_session.profile = profile(front, organization, workflow, request).await?;
+    }
     // A run that debugs a block does not wait for other runs.
     let lane = debug_session.is_none().then(|| lane(front, workflow, &parameters)).flatten();
     let assignment = Assignment {
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
-        own_session: request.own_session(workflow, limit)?,
+        own_session,
         record: request.record.and_then(Asked::options),
         // A run that debugs a block leaves the session unchanged for the next one.
         sanitize: debug_session.is_none() && sanitizes(&workflow.settings),

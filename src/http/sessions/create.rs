@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use url::Url;
@@ -17,8 +17,9 @@ use crate::actors::session::Close;
 use crate::db;
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
-use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
 use crate::domain::occupancy::Generation;
+use crate::domain::profile::{ProfileAccess, ProfileRecord, ProfileUse};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
@@ -30,6 +31,7 @@ use crate::http::problem::Problem;
 use crate::http::proxy;
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
+use crate::service::profiles;
 
 /// The request for a session. The first fields are the compatible API's; the last are ours.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -42,8 +44,16 @@ pub struct Request {
     proxy_session_id: Option<String>,
     extensions: Option<Vec<String>>,
     browser_type: Option<String>,
+    /// The profile from which the session starts, `bp_…`. It is stored as a new version when the
+    /// session ends, unless another session may write to it.
     browser_profile_id: Option<String>,
+    /// True to store the profile when the session ends: as a version of `browser_profile_id`, else as
+    /// a new profile, whose id the answer has.
     generate_browser_profile: bool,
+    /// The permission for the profile: `auto` to write to it unless another session does, `write` to
+    /// be refused then, `copy` to never write to it.
+    #[schema(value_type = Option<String>)]
+    browser_profile_access: Option<AccessWish>,
     needs_live_view: bool,
     width: Option<u32>,
     height: Option<u32>,
@@ -78,7 +88,8 @@ const WAIT_SECONDS: u64 = 45;
     request_body = Request,
     responses(
         (status = 200, description = "The session", body = SessionResource),
-        (status = 409, description = "The key was used for another request, or for a request in progress"),
+        (status = 404, description = "There is no such browser profile"),
+        (status = 409, description = "The key was used for another request, or for a request in progress; or another session writes to the profile"),
         (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser could not be started"),
         (status = 429, description = "The limit of sessions is reached"),
@@ -110,8 +121,9 @@ async fn make(
         recordings::check(&params, "record", front)?;
         front.check_storage(caller.organization).await?;
     }
-    let (spec, warning) = request.spec(front)?;
+    let (mut spec, warning) = request.spec(front)?;
     let organization = caller.organization;
+    spec.profile = request.profile(front, organization).await?;
     let known = match named.filter(|named| named.again) {
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
         None => None,
@@ -123,7 +135,9 @@ async fn make(
     let view = match (id, lives) {
         (Some(id), false) => super::find(front, organization, id).await?,
         (_, true) | (None, false) => {
-            let create = Create { organization, spec, start: Start::Now, run: None, id };
+            let must_write = request.browser_profile_access == Some(AccessWish::Write);
+            let start = Start::Now;
+            let create = Create { organization, spec, start, run: None, id, must_write };
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
@@ -182,20 +196,15 @@ impl Request {
         let start_url = self.start_url(&mut fields);
         let proxy = proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
         let (egress, proxy) = EgressRequest::read(self.egress.as_ref(), proxy, &mut fields);
+        let contradicts = self.generate_browser_profile
+            && self.browser_profile_access == Some(AccessWish::Copy);
+        let wrong = "a profile of which the session has a copy is not stored";
+        fields.require("browser_profile_access", "copy", !contradicts, wrong);
         if let Some(id) = &self.browser_profile_id {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
         fields.finish()?;
-        if self.generate_browser_profile {
-            return Err(no_profiles());
-        }
-        if let Some(id) = &self.browser_profile_id {
-            let status = actix_web::http::StatusCode::NOT_FOUND;
-            let detail = format!("Browser profile {id} not found");
-            return Err(Problem::new(status, "browser_profile_unknown", detail));
-        }
-
         let spec = SessionSpec {
             size: Size::new(width, height).unwrap_or_default(),
             start_url,
@@ -207,7 +216,6 @@ impl Request {
                 "proxy_session_id": self.proxy_session_id,
                 "extensions": self.extensions,
                 "browser_type": self.browser_type,
-                "generate_browser_profile": self.generate_browser_profile,
                 "needs_live_view": self.needs_live_view,
                 "on_takeover": self.on_takeover,
                 "record": self.record.and_then(Asked::options),
@@ -225,6 +233,25 @@ impl Request {
         let pinned = self.proxy_session_id.is_some();
         warnings.no_effect("proxy_session_id", pinned, "this server has no proxies in places");
         Ok((spec, warnings.finish()))
+    }
+
+    /// Returns the profile that the session starts from or stores.
+    async fn profile(
+        &self,
+        front: &Front,
+        organization: OrganizationId,
+    ) -> Result<Option<ProfileUse>, ApiError> {
+        let wish = self.browser_profile_access.unwrap_or_default();
+        let access = match wish {
+            AccessWish::Auto | AccessWish::Write => ProfileAccess::Write,
+            AccessWish::Copy => ProfileAccess::Copy,
+        };
+        let id = match &self.browser_profile_id {
+            Some(text) => profile_of(front, organization, text).await?.id,
+            None if self.generate_browser_profile => front.world.mint.mint(front.world.clock.now()),
+            None => return Ok(None),
+        };
+        Ok(Some(ProfileUse { id, version: None, access }))
     }
 
     /// Returns the lifetime, with a warning if it was capped. As in the compatible API, values
@@ -263,12 +290,29 @@ impl Request {
     }
 }
 
-/// Returns the 422 for a profile that is to be kept. Without profiles, the login that the client
-/// wants to keep would end with the session. The status is not 501, which clients of the compatible
-/// API retry.
-pub fn no_profiles() -> Problem {
-    let status = actix_web::http::StatusCode::UNPROCESSABLE_ENTITY;
-    let detail = "browser profiles are not stored: the session's cookies and logins last as long as the \
-                  session does; extend it with `timeout_seconds`";
-    Problem::new(status, "not_supported", detail)
+/// The permission for a profile that a request asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessWish {
+    /// To write to the profile, unless another session does.
+    #[default]
+    Auto,
+    /// To write to the profile, or no session.
+    Write,
+    /// Never to write to the profile.
+    Copy,
+}
+
+/// Returns the profile that a request names.
+///
+/// # Errors
+///
+/// 404 if the organization has none with this id.
+pub async fn profile_of(
+    front: &Front,
+    organization: OrganizationId,
+    text: &str,
+) -> Result<ProfileRecord, ApiError> {
+    let id = text.parse().map_err(|_odd| Problem::unknown::<ProfileId>(text))?;
+    Ok(profiles::find(front, organization, id).await?)
 }

@@ -10,11 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::create::no_profiles;
 use super::{SessionResource, ask_session};
-use crate::actors::registry::{Route, RouteError};
+use crate::actors::registry::Route;
 use crate::actors::session::{
-    Amend, ChangeEgress, EgressChange, Renew, SanitizeOnRelease, SessionError,
+    ChangeEgress, EgressChange, KeepProfile, Renew, SanitizeOnRelease,
 };
 use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -43,8 +42,7 @@ pub struct Renewal {
 #[schema(as = SessionChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// True to keep the profile at the session's end. Only `false` is accepted, because there are
-    /// no profiles.
+    /// True to store the profile when the session ends; false not to.
     generate_browser_profile: Option<bool>,
     /// The life from now on, in seconds.
     timeout_seconds: Option<u64>,
@@ -138,7 +136,7 @@ pub async fn renew(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
         (status = 409, description = "The session has ended, is still starting, or has no separate network"),
-        (status = 422, description = "No field is given, an entry of `egress` is invalid, or `generate_browser_profile` is set: profiles are not stored"),
+        (status = 422, description = "No field is given, or an entry of `egress` is invalid"),
     ),
 )]
 pub async fn change(
@@ -183,12 +181,6 @@ async fn apply(
         || sanitize_on_release.is_some();
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
-    if generate_browser_profile == Some(true) {
-        let view = super::find(front, organization, id).await?;
-        let has_ended = view.closing || view.record.status.is_final();
-        let ended = RouteError::Session(SessionError::Closing);
-        return Err(if has_ended { ended.into() } else { no_profiles().into() });
-    }
     let mut resource = None;
     if let Some(egress) = egress {
         let known = super::find(front, organization, id).await?.record.spec.proxy;
@@ -204,8 +196,8 @@ async fn apply(
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
-    if let Some(generate_browser_profile) = generate_browser_profile {
-        let message = Amend { generate_browser_profile };
+    if let Some(keep) = generate_browser_profile {
+        let message = KeepProfile { keep };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::opened::{Opened, Reason, Replaced};
 use super::turns::Owner;
+use crate::actors::profiles;
 use crate::actors::registry::{Create, Created, Route, RouteError, Start};
 use crate::actors::session::{Close, Renew, SessionError};
 use crate::db::{self, DbError};
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::profile::Manager;
 use crate::domain::session::{SessionSpec, SessionStatus};
 use crate::domain::workflow_settings::egress_of;
 use crate::service::core::Core;
@@ -22,6 +25,9 @@ use crate::service::lookup;
 /// The age below which a debug session is not replaced: a page that is opened twice in a moment must
 /// not replace the session that it has just created.
 const JUST_MADE: TimeDelta = TimeDelta::seconds(30);
+
+/// The longest wait for the end of a session that is replaced.
+const CLOSING: Duration = Duration::from_secs(30);
 
 /// The number of attempts when another server creates a debug session at the same time.
 const TRIES: usize = 5;
@@ -44,20 +50,19 @@ pub async fn open(core: &Core, owner: &Owner) -> Result<Opened, ServiceError> {
     for _ in 0..TRIES {
         let live = live(core, owner).await?;
         let Some(debug) = live else {
-            if let Some(debug) = make(core, owner).await? {
-                return Ok(Opened { debug, replaced });
+            if let Some((debug, profile_version)) = make(core, owner).await? {
+                return Ok(Opened { debug, replaced, profile_version });
             }
             continue;
         };
         match standing(core, &debug).await? {
             Ok(()) => {
                 if let Some(debug) = used(core, &debug).await? {
-                    return Ok(Opened { debug, replaced });
+                    return Ok(Opened { debug, replaced, profile_version: None });
                 }
             }
             Err(reason) => {
-                end(core, &debug, reason).await?;
-                replaced = Some(Replaced { reason, session: debug.session });
+                replaced = Some(ended(core, &debug, reason).await?);
             }
         }
     }
@@ -77,14 +82,13 @@ pub async fn replace(core: &Core, owner: &Owner) -> Result<Opened, ServiceError>
             let standing = standing(core, &debug).await?;
             let age = core.world.clock.now() - debug.created_at;
             if standing.is_ok() && (age < JUST_MADE || replaced.is_some()) {
-                return Ok(Opened { debug, replaced });
+                return Ok(Opened { debug, replaced, profile_version: None });
             }
             let reason = standing.err().unwrap_or(Reason::Requested);
-            end(core, &debug, reason).await?;
-            replaced = Some(Replaced { reason, session: debug.session });
+            replaced = Some(ended(core, &debug, reason).await?);
         }
-        if let Some(debug) = make(core, owner).await? {
-            return Ok(Opened { debug, replaced });
+        if let Some((debug, profile_version)) = make(core, owner).await? {
+            return Ok(Opened { debug, replaced, profile_version });
         }
     }
     Err(ServiceError::Contended)
@@ -164,6 +168,22 @@ pub async fn end(core: &Core, debug: &DebugSession, reason: Reason) -> Result<()
     Ok(())
 }
 
+/// Ends a debug session that is replaced, and waits until its profile is stored, from which the next
+/// one starts.
+async fn ended(core: &Core, debug: &DebugSession, reason: Reason) -> Result<Replaced, DbError> {
+    let (organization, session) = (debug.organization, debug.session);
+    if db::debug_sessions::complete(&core.db, debug.id).await? {
+        let id = debug.id; // `info!` has a `debug` of its own.
+        info!("debug session {id} has ended: {reason:?}");
+    }
+    let message = Close { status: SessionStatus::Completed };
+    let closing = core.registry.ask(Route { organization, session, message });
+    if timeout(CLOSING, closing).await.is_err() {
+        warn!("session {session} of a debug session is still closing: its profile may be missing");
+    }
+    Ok(Replaced { reason, session })
+}
+
 /// Closes a session in the background; a session that has ended stays as it is.
 fn close(core: &Core, organization: OrganizationId, session: SessionId) {
     let message = Close { status: SessionStatus::Completed };
@@ -178,23 +198,31 @@ fn close(core: &Core, organization: OrganizationId, session: SessionId) {
 }
 
 /// Creates a browser session and a debug session for it; none if another server was first, whose
-/// debug session is used then.
-async fn make(core: &Core, owner: &Owner) -> Result<Option<DebugSession>, ServiceError> {
+/// debug session is used then. Returns the version of the profile that it starts from as well.
+async fn make(
+    core: &Core,
+    owner: &Owner,
+) -> Result<Option<(DebugSession, Option<i64>)>, ServiceError> {
     let Owner { organization, user, workflow } = owner.clone();
     let record = lookup::workflow(core, organization, workflow).await?;
     let proxy_location = record.settings.get("proxy_location");
     let (egress, proxy) = egress_of(&record.settings);
+    let manager = Manager::Debug { workflow, user: user.clone() };
+    let profile = profiles::managed(&core.world, organization, manager).await?;
+    let version = db::profiles::current(&core.db, organization, profile.id).await?;
+    let version = version.map(|version| version.number);
     let spec = SessionSpec {
         lifetime: core.world.settings.debug_session(),
         proxy,
         egress,
         echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
+        profile: Some(profile),
         ..SessionSpec::default()
     };
     // A person who only looks at a workflow needs no browser.
     let start = Start::FirstUse;
-    let Created { id: session, .. } =
-        core.registry.ask(Create { organization, spec, start, run: None, id: None }).await??;
+    let create = Create { organization, spec, start, run: None, id: None, must_write: false };
+    let Created { id: session, .. } = core.registry.ask(create).await??;
 
     let now = core.world.clock.now();
     let debug = DebugSession {
@@ -209,7 +237,7 @@ async fn make(core: &Core, owner: &Owner) -> Result<Option<DebugSession>, Servic
         modified_at: now,
     };
     match db::debug_sessions::insert(&core.db, &debug).await {
-        Ok(()) => Ok(Some(debug)),
+        Ok(()) => Ok(Some((debug, version))),
         Err(DbError::Conflict) => {
             close(core, organization, session);
             Ok(None)

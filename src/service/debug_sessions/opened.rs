@@ -40,4 +40,6 @@ pub struct Opened {
     pub debug: DebugSession,
     /// The debug session that it has replaced, if any.
     pub replaced: Option<Replaced>,
+    /// The version of the owner's profile that it starts from, if it was made now from one.
+    pub profile_version: Option<i64>,
 }

@@ -19,7 +19,7 @@ pub struct DebugSessionResource {
     pub vnc_streaming_supported: bool,
     /// The id of the workflow, `wpid_…`.
     pub workflow_permanent_id: String,
-    /// Always null: this server has no browser profiles.
+    /// The profile of the browser session, `bp_…`. The next debug session starts from it.
     pub pbs_browser_profile_id: Option<String>,
     /// The status, `created` or `completed`.
     pub status: &'static str,
@@ -40,6 +40,9 @@ pub struct DebugSessionResource {
     pub replaced_reason: Option<Reason>,
     /// The browser session of the replaced debug session.
     pub replaced_browser_session_id: Option<String>,
+    /// The version of the user's profile that a debug session starts from which this request made; null
+    /// for an empty browser, and for a debug session that was there.
+    pub restored_profile_version: Option<i64>,
 }
 
 impl DebugSessionResource {
@@ -50,7 +53,7 @@ impl DebugSessionResource {
             browser_session_id: debug.session.to_string(),
             vnc_streaming_supported: true,
             workflow_permanent_id: debug.workflow_permanent_id.to_string(),
-            pbs_browser_profile_id: None,
+            pbs_browser_profile_id: profile_of(debug, core),
             status: debug.status.as_str(),
             created_at: debug.created_at,
             modified_at: debug.modified_at,
@@ -60,12 +63,14 @@ impl DebugSessionResource {
             replaced: false,
             replaced_reason: None,
             replaced_browser_session_id: None,
+            restored_profile_version: None,
         }
     }
 
     /// Formats a debug session, with the replaced debug session if there is one.
     pub fn opened(opened: &Opened, core: &Core) -> Self {
-        let shown = Self::of(&opened.debug, core);
+        let restored_profile_version = opened.profile_version;
+        let shown = Self { restored_profile_version, ..Self::of(&opened.debug, core) };
         match opened.replaced {
             None => shown,
             Some(Replaced { reason, session }) => Self {
@@ -76,4 +81,11 @@ impl DebugSessionResource {
             },
         }
     }
+}
+
+/// Returns the profile of a debug session's browser session, while that lives here.
+fn profile_of(debug: &DebugSession, core: &Core) -> Option<String> {
+    let view = core.world.views.session(debug.organization, debug.session)?;
+    let view = view.borrow();
+    view.record.spec.profile.as_ref().map(|used| used.id.to_string())
 }

@@ -10,6 +10,7 @@ use crate::actors::views::SessionView;
 use crate::domain::control::{Control, OnTakeover, User};
 use crate::domain::masking::{masked_address, masked_url};
 use crate::domain::occupancy::Occupancy;
+use crate::domain::profile::ProfileAccess;
 use crate::domain::session::SessionRecord;
 use crate::service::core::Core;
 use crate::service::resources::artifact::FileResource;
@@ -45,10 +46,14 @@ pub struct SessionResource {
     pub extensions: Value,
     /// The value from the request that made the session.
     pub browser_type: Value,
-    /// The value from the request that made the session.
-    pub browser_profile_id: Value,
-    /// The value from the request that made the session.
+    /// The profile that the session started from, or that it stores when it ends, `bp_…`.
+    pub browser_profile_id: Option<String>,
+    /// True if the profile is stored when the session ends.
     pub generate_browser_profile: bool,
+    /// The permission for the profile: `write`, or `copy` if the session never writes to it.
+    pub browser_profile_access: Option<&'static str>,
+    /// The version of the profile that the session started from; null for an empty browser.
+    pub browser_profile_version: Option<i64>,
     /// The value from the request that made the session.
     pub proxy_location: Value,
     /// True if the session can be watched by VNC.
@@ -213,6 +218,7 @@ impl SessionResource {
         let SessionView { version, record, viewers, control, closing, .. } = view;
         let SessionRecord { id, spec, desktop, deadlines, .. } = record;
         let echoed = |field: &str| spec.echo.get(field).cloned().unwrap_or_default();
+        let profile = spec.profile.as_ref();
         let live = !record.status.is_final();
         let occupancy = OccupancyResource::of(view);
         let next = deadlines.next(&record.occupancy).filter(|_next| live);
@@ -232,8 +238,11 @@ impl SessionResource {
             events_url: format!("{}/v1/browser_sessions/{id}/events", core.base_url()),
             extensions: echoed("extensions"),
             browser_type: echoed("browser_type"),
-            browser_profile_id: echoed("browser_profile_id"),
-            generate_browser_profile: echoed("generate_browser_profile").as_bool().unwrap_or(false),
+            browser_profile_id: profile.map(|used| used.id.to_string()),
+            generate_browser_profile: profile
+                .is_some_and(|used| used.access == ProfileAccess::Write),
+            browser_profile_access: profile.map(|used| used.access.as_str()),
+            browser_profile_version: profile.and_then(|used| used.version),
             proxy_location: masked_address(echoed("proxy_location")),
             vnc_streaming_supported: true,
             stream_transport: core.streaming.as_str(),

@@ -30,7 +30,7 @@ use crate::domain::session::{Failure, SessionSpec};
 
 pub use closing::{ask, close, closed_in_order};
 pub(crate) use flags::free_shared_memory;
-pub use profile::{prepare, remove_remains};
+pub use profile::{prepare, remove_experiments, remove_remains};
 pub use sandbox::{NoSandbox, obstacle};
 
 pub(super) const STAGE: LaunchStage = LaunchStage { name: "chromium", package: "chromium" };

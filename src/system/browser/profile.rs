@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::domain::session::Size;
 use crate::system::beneath::Tree;
+use crate::system::confine::spec::User;
 use crate::system::desktop::Directory;
 
 /// The most bytes of preferences that are read.
@@ -19,6 +20,10 @@ const SOCKETS: &str = "org.chromium.Chromium.";
 
 /// The file to which Chromium writes the address of its DevTools.
 pub(super) const PORT_FILE: &str = "DevToolsActivePort";
+
+/// Preferences that a profile from elsewhere could have and that a session must not: a proxy of its
+/// own, and the folder of the last upload.
+const FOREIGN: [&str; 2] = ["proxy", "selectfile"];
 
 /// The preference in which Chromium records the kind of its last exit, below `profile`.
 const EXIT_TYPE: &str = "exit_type";
@@ -41,7 +46,17 @@ pub fn prepare(directory: &Directory, size: Size) -> io::Result<()> {
         preferences = json!({});
     }
     complete(&mut preferences, &ours(&directory.downloads()));
-    complete(&mut preferences, &json!({ "browser": {}, "profile": {} }));
+    let groups = json!({ "browser": {}, "profile": {}, "download": {}, "savefile": {} });
+    complete(&mut preferences, &groups);
+    // The profile may be from another session, whose folders are not this one's.
+    for group in ["download", "savefile"] {
+        if let Some(group) = preferences.get_mut(group).and_then(Value::as_object_mut) {
+            group.insert("default_directory".to_owned(), json!(directory.downloads()));
+        }
+    }
+    if let Some(all) = preferences.as_object_mut() {
+        FOREIGN.iter().for_each(|name| drop(all.remove(*name)));
+    }
     if let Some(browser) = preferences.get_mut("browser").and_then(Value::as_object_mut) {
         browser.insert("window_placement".to_owned(), placement(size));
     }
@@ -59,6 +74,23 @@ pub fn prepare(directory: &Directory, size: Size) -> io::Result<()> {
     };
     // Replaced atomically, as Chromium does: a truncated file would be invalid.
     folder.replace(Path::new("Preferences"), preferences.to_string().as_bytes())
+}
+
+/// Removes the experiments that a profile from elsewhere switches on: they could change the rules of
+/// this browser.
+pub fn remove_experiments(profile: &Path, owner: Option<User>) -> io::Result<()> {
+    const FILE: &str = "Local State";
+    let profile = Tree::open(profile)?.owned_by(owner);
+    let bytes = match profile.read(Path::new(FILE), LARGEST) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    let mut state: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let browser = state.get_mut("browser").and_then(Value::as_object_mut);
+    if browser.and_then(|browser| browser.remove("enabled_labs_experiments")).is_none() {
+        return Ok(());
+    }
+    profile.replace(Path::new(FILE), state.to_string().as_bytes())
 }
 
 /// The path of the preferences, relative to a profile.
@@ -207,7 +239,8 @@ mod tests {
         assert!(!exit_was_orderly(&profile));
 
         let ended = json!({
-            "download": { "prompt_for_download": true },
+            "download": { "prompt_for_download": true, "default_directory": "/elsewhere" },
+            "proxy": { "mode": "fixed_servers", "server": "proxy.example:80" },
             "browser": { "window_placement": { "right": 500 } },
             "profile": { "exit_type": "Normal" },
             "theirs": [1, 2],
@@ -216,7 +249,7 @@ mod tests {
         assert!(exit_was_orderly(&profile));
         prepare(&world.directory, size).unwrap();
         let next = world.preferences();
-        assert_eq!(next["theirs"], json!([1, 2]));
+        assert_eq!((&next["theirs"], next.get("proxy")), (&json!([1, 2]), None));
         assert_eq!(next["download"]["prompt_for_download"], true);
         assert_eq!(next["download"]["default_directory"], downloads);
         assert_eq!(next["browser"]["window_placement"]["right"], 1024);

@@ -13,7 +13,7 @@ use crate::system::display;
 use crate::system::egress::Way;
 use crate::system::limits::Group;
 use crate::system::process::{self, Process};
-use crate::system::seam::Files;
+use crate::system::seam::{Files, PackAtEnd};
 use crate::system::settings::Settings;
 use crate::system::vnc::{Reservation, Server, sweep_segments};
 
@@ -34,6 +34,8 @@ pub(super) struct Parts {
     pub(super) vnc: Option<Arc<dyn Server>>,
     /// The desktop's egress program, if it has its own network.
     pub(super) way: Option<Way>,
+    /// The request to pack the profile at the end.
+    pub(super) at_end: Option<PackAtEnd>,
 }
 
 impl Parts {
@@ -49,17 +51,20 @@ impl Parts {
             devtools: None,
             vnc: None,
             way: None,
+            at_end: None,
         }
     }
 
     /// Ends all parts, the last started first. Resolves with a line for each thing that remains.
-    pub(super) async fn end(self) -> Vec<String> {
+    pub(super) async fn end(mut self) -> Vec<String> {
         let remains = Remains::of(self.session, &self.directory);
         let grace = self.settings.stop_grace();
         let mut left = Vec::new();
         let stays = |process: &Process, name: &str| {
             format!("process {} ({name}) does not end", process.identity().pid)
         };
+        let cookies = self.cookies_at_end().await;
+        let mut has_ended = true;
         if let Some(chromium) = &self.chromium {
             let ended = match &self.devtools {
                 Some(devtools) => browser::close(chromium, devtools, grace).await,
@@ -68,6 +73,7 @@ impl Parts {
             if !ended {
                 left.push(stays(chromium, "chromium"));
             }
+            has_ended = ended;
         }
         if let Some(way) = &self.way {
             left.extend(way.end().await);
@@ -88,7 +94,8 @@ impl Parts {
         left.extend(process::sweep(self.session).await);
         let servers = self.displays.iter().map(|xvfb| xvfb.identity().pid);
         left.extend(remains.remove(servers, self.display_number));
-        drop(self.reservation);
+        drop(self.reservation.take());
+        self.keep_profile(cookies, has_ended).await;
         left.extend(ungroup(&self.directory).await);
         clear(self.directory, self.settings.keep_directories, left).await
     }

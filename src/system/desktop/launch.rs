@@ -8,8 +8,10 @@
 //! Every part is recorded in the guard [`Undo`] before it is awaited, so that a failure, a
 //! cancellation or a panic leaves nothing running.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -35,6 +37,7 @@ use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
+use crate::system::profile::BrowserVersion;
 use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
@@ -59,7 +62,12 @@ pub(super) struct Inner {
     no_sandbox: [OnceCell<bool>; 2],
     /// Tested once: the network separation that the machine supports.
     pub(super) network: OnceCell<NetworkLevel>,
+    /// The versions of browsers, by their programs.
+    pub(super) versions: Mutex<Versions>,
 }
+
+/// Versions by the path and the time of the last change of a program.
+type Versions = HashMap<(PathBuf, Option<SystemTime>), BrowserVersion>;
 
 impl Desktops {
     /// Desktops without limits, whose directories are below `data`, an absolute path. All work runs
@@ -102,9 +110,17 @@ impl Desktops {
         }
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
-        let (no_sandbox, network) = (Default::default(), OnceCell::new());
-        let inner =
-            Inner { directories, settings, runtime, ports, limits, subtree, no_sandbox, network };
+        let inner = Inner {
+            directories,
+            settings,
+            runtime,
+            ports,
+            limits,
+            subtree,
+            no_sandbox: Default::default(),
+            network: OnceCell::new(),
+            versions: Mutex::default(),
+        };
         Self(Arc::new(inner))
     }
 
@@ -309,13 +325,23 @@ impl Desktops {
         let profile = directory.profile();
         let way = self.way(order).await;
         undo.lock().note(|parts| parts.way = way.clone());
-        let (display, no_sandbox, network) = tokio::join!(
+        let restored = async {
+            match &order.profile {
+                Some(packed) => {
+                    self.restore(packed.clone(), directory.clone(), &chromium_path).await.map(Some)
+                }
+                None => Ok(None),
+            }
+        };
+        let (display, no_sandbox, network, restored) = tokio::join!(
             self.display(order, undo, &mut vnc_port),
             self.no_sandbox(&chromium_path, &directory),
             networking::up(way.as_ref()),
+            restored,
         );
         let (display_number, xvfb) = display?;
         let network = network?;
+        let restored = restored?;
         undo.lock().note(|parts| parts.display_number = Some(display_number));
         let windows = windows::fit(display_number, cookie);
         browser::prepare(&directory, order.spec.size)
@@ -346,7 +372,8 @@ impl Desktops {
         let start = browser::Start {
             session,
             spec: &order.spec,
-            first: First::Page,
+            // Its start page would be loaded before the browser has the cookies.
+            first: if restored.is_some() { First::Nothing } else { First::Page },
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -372,7 +399,7 @@ impl Desktops {
             display_number,
             vnc_port,
             devtools: devtools.address,
-            devtools_path: devtools.path,
+            devtools_path: devtools.path.clone(),
             xvfb: xvfb.identity().clone(),
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
@@ -381,11 +408,19 @@ impl Desktops {
             sandbox: Some(!no_sandbox),
         };
         let mut opening = Opening::new();
+        let tabs = order.spec.start_url.iter().map(ToString::to_string).collect();
+        let is_restored = restored.is_some();
+        let first = Memory { tabs, cookies: restored.unwrap_or_default(), network: None };
         // If the browser is recovered before its tabs were read, it shows its start page again.
-        if let Some(url) = &order.spec.start_url {
-            let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
+        if !first.tabs.is_empty() {
             let file = directory.memory();
             first.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
+        }
+        if is_restored {
+            let (opened, lost) = first.restore(&devtools).await;
+            tracing::debug!("the browser starts from a profile without {lost}");
+            opening = opened;
+        } else if let Some(url) = &order.spec.start_url {
             opening.insert(page, url.to_string());
         }
         let saved = Saved {

@@ -15,6 +15,7 @@ mod memory;
 mod network;
 mod networking;
 mod pages;
+mod profile;
 mod record;
 mod repairs;
 mod restarting;
@@ -32,6 +33,6 @@ pub use launch::Desktops;
 pub use crate::system::limits::{NoRoom, Usage};
 pub use crate::system::seam::{
     AdoptError, CaptureError, Copies, Death, Desktop, Egress, EgressError, EgressOutcome,
-    EgressStatus, Files, Following, Format, Launch, LaunchError, Order, Picture, Reel, Repair,
+    EgressStatus, Files, Following, Format, Launch, LaunchError, Order, PackAtEnd, PackedProfile, Picture, Reel, Repair,
     RestartFailed, Restarted, Sanitized, Screen, VncEndpoint, VncSeat, VncServer,
 };

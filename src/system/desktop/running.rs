@@ -1,5 +1,6 @@
 //! A desktop that is up.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,8 +34,8 @@ use crate::system::input::Devices;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut, is_alive};
 use crate::system::seam::{
-    Copies, Death, Desktop, Egress, Order, Repair, RestartFailed, Restarted, Sanitized, Screen,
-    VncServer,
+    Copies, Death, Desktop, Egress, Order, PackAtEnd, PackedProfile, Repair, RestartFailed,
+    Restarted, Sanitized, Screen, VncServer,
 };
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
@@ -330,6 +331,14 @@ impl Desktop for LiveDesktop {
 
     fn vnc(&self) -> Arc<dyn VncServer> {
         self.made.vnc.clone()
+    }
+
+    fn pack_profile(&self, into: PathBuf) -> BoxFuture<'static, Result<PackedProfile, Failure>> {
+        self.pack_now(into)
+    }
+
+    fn pack_at_end(&mut self, request: PackAtEnd) {
+        self.made.parts.at_end = Some(request);
     }
 
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {

@@ -19,6 +19,9 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 use crate::system::readiness::observed;
 
+/// The polling interval while processes stop.
+const STOPS: Duration = Duration::from_millis(2);
+
 /// The most passes over a group to find processes that it starts meanwhile.
 const ROUNDS: usize = 100;
 
@@ -99,6 +102,22 @@ fn how(pidfd: &OwnedFd) -> Exit {
 pub fn living(group: i32) -> Vec<i32> {
     let members = all().into_iter().filter(|(_, stat)| stat.group == group && stat.is_living());
     members.map(|(pid, _)| pid).collect()
+}
+
+/// Resolves with `true` when all living processes of a group are stopped, or with `false` after
+/// `limit`. The kernel reports a stop only to the parent, so it is polled.
+pub(super) async fn stopped(group: i32, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        let mut members = all().into_iter().filter(|(_, stat)| stat.group == group);
+        if members.all(|(_, stat)| stat.is_stopped() || !stat.is_living()) {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(STOPS).await;
+    }
 }
 
 /// Signals the group of a leader that is not our child, one member at a time. As long as the leader

@@ -30,6 +30,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -172,6 +173,8 @@ struct Inner {
     gone: CancellationToken,
     /// Held while a signal is sent and while the leader is reaped: see invariant 2.
     reaped: Mutex<bool>,
+    /// True while a guard stops the group.
+    paused: AtomicBool,
 }
 
 impl Process {
@@ -211,6 +214,7 @@ impl Process {
             exit,
             gone: CancellationToken::new(),
             reaped: Mutex::new(false),
+            paused: AtomicBool::new(false),
         }));
         child.0 = None;
         runtime.spawn(group::watch(Arc::clone(&process.0), watched.pidfd, exited));
@@ -240,6 +244,7 @@ impl Process {
             exit,
             gone: CancellationToken::new(),
             reaped: Mutex::new(pidfd.is_none()),
+            paused: AtomicBool::new(false),
         }));
         match pidfd {
             Some(pidfd) => drop(runtime.spawn(group::watch(Arc::clone(&process.0), pidfd, exited))),
@@ -249,6 +254,22 @@ impl Process {
             }
         }
         process
+    }
+
+    /// Stops all processes of its group by `SIGSTOP`. They go on when the guard is dropped. Resolves
+    /// with none if they have not all stopped after `limit`, or if the group is stopped so already.
+    pub async fn pause(&self, limit: Duration) -> Option<Paused> {
+        if self.has_exited() || self.0.paused.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let paused = Paused(Arc::clone(&self.0));
+        self.0.signal(Signal::STOP);
+        group::stopped(self.0.identity.pid, limit).await.then_some(paused)
+    }
+
+    /// True while a [`Paused`] stops its processes.
+    pub fn is_paused(&self) -> bool {
+        self.0.paused.load(Ordering::SeqCst)
     }
 
     /// True if a signal such as `SIGSTOP` has stopped it.
@@ -308,6 +329,17 @@ impl Process {
     pub async fn kill(&self) -> bool {
         self.0.signal(Signal::KILL);
         self.gone_within(KILLED).await
+    }
+}
+
+/// A guard of a process group that stands still.
+#[derive(Debug)]
+pub struct Paused(Arc<Inner>);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
+        self.0.paused.store(false, Ordering::SeqCst);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A desktop as its session's actor uses it: launch, recovery, end, and access to its parts.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::egress::Egress;
+use super::profile::{PackAtEnd, PackedProfile};
 use super::screen::{Copies, Screen};
 use super::vnc::VncServer;
 use crate::domain::ids::SessionId;
@@ -27,6 +29,8 @@ pub struct Order {
     pub spec: SessionSpec,
     /// The organization has used up its network traffic of the day.
     pub is_exhausted: bool,
+    /// The profile that the browser starts from.
+    pub profile: Option<PackedProfile>,
 }
 
 /// The reasons for which no desktop came up. All parts that were started have been ended.
@@ -230,6 +234,12 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     fn rotate_vnc(&self, rotation: i64) -> BoxFuture<'static, Result<SecretString, Failure>>;
 
     fn vnc(&self) -> Arc<dyn VncServer>;
+
+    /// Packs the profile of the running browser into a file. The browser stands still meanwhile.
+    fn pack_profile(&self, into: PathBuf) -> BoxFuture<'static, Result<PackedProfile, Failure>>;
+
+    /// Has the profile packed by [`shut_down`](Self::shut_down).
+    fn pack_at_end(&mut self, request: PackAtEnd);
 
     /// Ends the desktop: the browser by `Browser.close`, so that logins are kept, then the VNC
     /// server, then the X server. Resolves when the process groups, the display's lock and socket

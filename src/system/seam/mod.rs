@@ -6,6 +6,7 @@
 
 mod desktop;
 mod egress;
+mod profile;
 mod screen;
 mod vnc;
 
@@ -14,5 +15,6 @@ pub use desktop::{
     Restarted, Sanitized,
 };
 pub use egress::{Egress, EgressError, EgressOutcome, EgressStatus};
+pub use profile::{AfterPacking, PackAtEnd, PackedProfile};
 pub use screen::{CaptureError, Copies, Following, Format, Picture, Reel, Screen};
 pub use vnc::{VncEndpoint, VncSeat, VncServer};

@@ -14,6 +14,7 @@ mod isolation;
 mod leases;
 mod network;
 mod pages;
+mod profiles;
 mod rotating;
 mod rules;
 mod runs;

@@ -16,10 +16,10 @@ use crate::support::client::{Lease, id_of};
 use crate::support::{Client, Setup, TestServer, eventually};
 
 /// A word that an occupant stores in every place.
-const MARK: &str = "ann7f3acafe";
+pub(super) const MARK: &str = "ann7f3acafe";
 
 /// A site with a service worker, and with a cached page that shows the number of its requests.
-async fn site() -> (String, JoinHandle<()>) {
+pub(super) async fn site() -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -61,7 +61,7 @@ async fn site() -> (String, JoinHandle<()>) {
 }
 
 /// Stores data in every place that a page can use.
-const LEAVE: &str = "(async () => {
+pub(super) const LEAVE: &str = "(async () => {
     document.cookie = 'login=MARK; max-age=9999'; document.cookie = 'passing=MARK';
     localStorage.who = 'MARK'; sessionStorage.who = 'MARK';
     await new Promise((done, failed) => {
@@ -79,7 +79,7 @@ const LEAVE: &str = "(async () => {
 })()";
 
 /// The data that a page finds, one line for each place.
-const PROBE: &str = "(async () => ({
+pub(super) const PROBE: &str = "(async () => ({
     cookie: document.cookie,
     local_storage: { ...localStorage },
     session_storage: { ...sessionStorage },
@@ -110,7 +110,7 @@ async fn clipboard(page: &mut Page, origin: &str) -> Value {
 }
 
 /// The files below `folder` with `mark` in their names or their content.
-fn with_mark(folder: &Path, mark: &str, found: &mut Vec<PathBuf>) {
+pub(super) fn with_mark(folder: &Path, mark: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -152,7 +152,7 @@ async fn sanitize(client: &Client, id: &str, body: Value) -> crate::support::cli
 }
 
 /// Opens the site in the first tab.
-async fn opened(client: &Client, id: &str, url: &str) -> Page {
+pub(super) async fn opened(client: &Client, id: &str, url: &str) -> Page {
     let mut page = Page::of(client, id).await;
     page.call("Page.navigate", json!({ "url": url })).await;
     page.loaded(url).await;

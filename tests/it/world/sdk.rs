@@ -30,7 +30,7 @@ async fn the_public_python_sdk_drives_sessions_workflows_and_runs() {
             "invalid_request",
             "invalid_request",
             "not_supported",
-            "not_supported",
+            "browser_profile_unknown",
             "session_closed",
         ])
     );

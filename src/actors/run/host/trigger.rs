@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 
 use super::{RunHost, host_error};
+use crate::actors::profiles;
 use crate::actors::registry::{NewRun, RegistryError, RouteRun, RunAccepted, StartRun};
 use crate::actors::run::node::Node;
 use crate::actors::run::planned::{Facts, Planned};
@@ -17,6 +18,7 @@ use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::Generation;
+use crate::domain::profile::ProfileUse;
 use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::domain::workflow_settings::{
@@ -78,9 +80,16 @@ impl RunHost {
             Ok(session) => session,
             Err(end) => return Ok(*end),
         };
+        let profile = match session {
+            Some(_) => None,
+            None => match profiles::of_workflow(&self.world, &workflow).await {
+                Ok(profile) => profile,
+                Err(cause) => return Ok(fails("database_unavailable", cause.to_string())),
+            },
+        };
         let lent = self.occupancy.filter(|_held| waits && session == Some(self.session));
         let payload = spec.payload.unwrap_or_default();
-        let start = match self.start_of(&workflow, definition, payload, session, lent) {
+        let start = match self.start_of(&workflow, definition, payload, (session, profile), lent) {
             Ok(start) => start,
             Err(end) => return Ok(*end),
         };
@@ -177,7 +186,7 @@ impl RunHost {
         workflow: &WorkflowRecord,
         definition: Definition,
         payload: Map<String, Value>,
-        session: Option<SessionId>,
+        (session, profile): (Option<SessionId>, Option<ProfileUse>),
         lent: Option<Generation>,
     ) -> Result<StartRun, Box<BlockEnded>> {
         let parameters = resolve(&definition, &payload).map_err(|errors| {
@@ -208,6 +217,7 @@ impl RunHost {
                 lifetime: own_session_lifetime(limit),
                 proxy,
                 egress,
+                profile,
                 ..SessionSpec::default()
             },
             sanitize: sanitizes(&workflow.settings),

@@ -6,7 +6,8 @@ use serde_json::Value;
 use tokio::time::{pause, sleep};
 
 use super::*;
-use crate::actors::session::{Amend, Renew};
+use crate::actors::session::{KeepProfile, Renew};
+use crate::domain::profile::ProfileAccess;
 use crate::actors::settings::Settings;
 use crate::domain::deadlines::DeadlineKind;
 use crate::domain::event::{EventKind, NewEvent};
@@ -126,8 +127,9 @@ async fn a_session_tells_its_whole_life_in_order() {
     ask!(stage, id, release("ann", 1)).unwrap();
     ask!(stage, id, begin("bob")).unwrap();
     sleep(TTL + Duration::from_secs(1)).await;
-    ask!(stage, id, Amend { generate_browser_profile: true }).unwrap();
-    assert_eq!(stage.rows.session(id).spec.echo["generate_browser_profile"], true);
+    ask!(stage, id, KeepProfile { keep: true }).unwrap();
+    let stored = stage.rows.session(id).spec.profile.unwrap();
+    assert_eq!((stored.version, stored.access), (None, ProfileAccess::Write));
     ask!(stage, id, Close { status: SessionStatus::Completed }).unwrap();
     let recorded = recorded(&mut stage).await;
     let kinds: Vec<_> = recorded.iter().map(|event| event.kind.as_str()).collect();
@@ -141,10 +143,12 @@ async fn a_session_tells_its_whole_life_in_order() {
             "occupancy.begun",
             "occupancy.lapsed",
             "session.closing",
+            // There is no directory for its archive.
+            "profile.not_stored",
             "session.ended",
         ]
     );
     assert!(recorded.iter().all(|event| event.subject.session == Some(id)));
     assert_eq!(recorded[4].data["runnable_id"], "bob");
-    assert_eq!(recorded[7].data["status"], Value::from("completed"));
+    assert_eq!(recorded[8].data["status"], Value::from("completed"));
 }

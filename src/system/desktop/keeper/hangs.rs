@@ -34,6 +34,9 @@ impl Watch {
         used: &watch::Receiver<bool>,
     ) {
         let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
+        if self.kept.chromium.is_paused() {
+            return; // Its profile is being packed.
+        }
         self.kept.vnc.kill_if_stopped();
         // A process that was stopped only briefly continues before the next check.
         let stopped = self.stopped();

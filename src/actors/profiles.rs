@@ -1,0 +1,295 @@
+//! Versions of browser profiles: read from the object store before a launch, and stored in it.
+//!
+//! An archive is stored first, its row second. So a row always has an archive, and a server that
+//! ends in between leaves an archive without a row, of which no session knows.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::storing::until_stored;
+use super::world::World;
+use crate::db::store::StoreError;
+use crate::domain::event::{EventKind, Subject};
+use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
+use crate::domain::labels::{Name, Tags};
+use crate::domain::profile::{Manager, Origin, ProfileRecord, ProfileUse, VersionRecord};
+use crate::domain::quota::QuotaExceeded;
+use crate::domain::run::WorkflowRecord;
+use crate::domain::session::Failure;
+use crate::domain::workflow_settings::{persists, profile_id};
+use crate::system::desktop::PackedProfile;
+use crate::system::objects::{ObjectError, PROFILES};
+
+/// The number of times that a read or write of the database is repeated.
+const RETRIES: u32 = 5;
+
+/// The characters of a checksum in the name of an archive.
+const CHECKSUM_IN_NAME: usize = 12;
+
+/// The reason why no version of a profile was stored. The former version is unchanged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProfileError {
+    /// The profile of the session is being stored already.
+    #[error("the profile of the session is being stored already: try again when it is done")]
+    UnderWay,
+    /// The profile could not be packed.
+    #[error("{}", .0.message)]
+    NotPacked(Box<Failure>),
+    /// The archive could not be stored.
+    #[error("the profile could not be stored: {0}")]
+    Objects(ObjectError),
+    /// The row could not be stored.
+    #[error("the profile could not be stored: {0}")]
+    Row(StoreError),
+    /// A quota of the organization is reached.
+    #[error("{0}")]
+    Quota(Box<QuotaExceeded>),
+}
+
+/// A file with an archive, which is removed on drop.
+#[derive(Debug)]
+pub(super) struct Fetched(pub(super) PackedProfile);
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // It may be moved, or never have been written.
+        let _ = std::fs::remove_file(&self.0.file);
+    }
+}
+
+/// Returns a file for an archive of a session, in the directory of files in transit.
+pub(super) fn transit(world: &World, session: SessionId, way: &str) -> PathBuf {
+    world.transit.join(format!("{session}.{way}.tar.zst"))
+}
+
+/// Makes the record of an empty profile.
+pub fn empty(world: &World, organization: OrganizationId, name: Name) -> ProfileRecord {
+    let now = world.clock.now();
+    ProfileRecord {
+        id: world.mint.mint(now),
+        organization,
+        name,
+        description: None,
+        tags: Tags::default(),
+        manager: None,
+        current: 0,
+        last: 0,
+        writer: None,
+        created_at: now,
+        modified_at: now,
+    }
+}
+
+/// Returns the profile that the server keeps for a manager, and makes an empty one at first.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn managed(
+    world: &World,
+    organization: OrganizationId,
+    manager: Manager,
+) -> Result<ProfileUse, StoreError> {
+    let name = match &manager {
+        Manager::Workflow { workflow, .. } => format!("Profile of {workflow}"),
+        Manager::Debug { workflow, .. } => format!("Debug profile of {workflow}"),
+    };
+    let name = name.parse().map_err(|_never| StoreError::Missing)?;
+    let profile = ProfileRecord { manager: Some(manager), ..empty(world, organization, name) };
+    Ok(ProfileUse::written(world.store.managed_profile(profile).await?))
+}
+
+/// Returns the profile of the session that a run of a workflow makes for itself: the one that its
+/// settings name, or the one that the server keeps for it.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn of_workflow(
+    world: &World,
+    workflow: &WorkflowRecord,
+) -> Result<Option<ProfileUse>, StoreError> {
+    if let Some(id) = profile_id(&workflow.settings).and_then(|id| id.parse().ok()) {
+        return Ok(Some(ProfileUse::written(id)));
+    }
+    let Some(key) = persists(&workflow.settings) else { return Ok(None) };
+    let manager = Manager::Workflow { workflow: workflow.permanent_id, key: key.to_owned() };
+    managed(world, workflow.organization, manager).await.map(Some)
+}
+
+fn failure(code: &str, message: String) -> Failure {
+    Failure::new(code, message).stage("profile")
+}
+
+/// Reads the archive of the version that sessions start from, and notes the version in the session's
+/// row; none if the profile has no version yet.
+pub(super) async fn fetch(
+    world: &World,
+    organization: OrganizationId,
+    session: SessionId,
+    used: &ProfileUse,
+) -> Result<Option<(i64, Fetched)>, Failure> {
+    let id = used.id;
+    let unread =
+        |cause: StoreError| failure("profile_unread", format!("the profile {id}: {cause}"));
+    let read = || world.store.current_profile_version(organization, id);
+    let version = until_stored(format!("the read of profile {id}"), RETRIES, read).await;
+    let Some(version) = version.map_err(unread)? else { return Ok(None) };
+    let number = version.number;
+    let file = transit(world, session, "in");
+    let fetched = Fetched(PackedProfile {
+        file: file.clone(),
+        bytes: u64::try_from(version.size).unwrap_or_default(),
+        checksum: version.checksum,
+        browser_version: version.browser_version,
+    });
+    world.objects.fetch_to(&version.path, &file).await.map_err(|cause| {
+        let lost = matches!(cause, ObjectError::Missing { .. });
+        let code = if lost { "profile_lost" } else { "profile_unreachable" };
+        failure(code, format!("version {number} of the profile {id} could not be read: {cause}"))
+    })?;
+    let started = ProfileUse { version: Some(number), ..used.clone() };
+    world.store.set_profile(session, Some(started)).await.map_err(unread)?;
+    Ok(Some((number, fetched)))
+}
+
+/// A version to be stored.
+#[derive(Debug)]
+pub(super) struct NewVersion {
+    /// The profile, from which its row is made if there is none.
+    pub(super) profile: ProfileRecord,
+    /// The session that it is stored from.
+    pub(super) session: SessionId,
+    pub(super) origin: Origin,
+}
+
+impl NewVersion {
+    fn subject(&self) -> Subject {
+        Subject { organization: self.profile.organization, session: Some(self.session), run: None }
+    }
+}
+
+/// Stores an archive as the next version of a profile, and reports it as an event.
+pub(super) async fn store(
+    world: &World,
+    new: NewVersion,
+    packed: Result<PackedProfile, Failure>,
+) -> Result<VersionRecord, ProfileError> {
+    let (subject, id) = (new.subject(), new.profile.id);
+    let stored = match packed {
+        Ok(packed) => put(world, new, packed).await,
+        Err(failure) => Err(ProfileError::NotPacked(Box::new(failure))),
+    };
+    match &stored {
+        Ok(version) => {
+            info!("profile {id}, version {}: {} bytes", version.number, version.size);
+            let data = json!({
+                "browser_profile_id": id,
+                "version": version.number,
+                "origin": version.origin,
+                "size": version.size,
+            });
+            world.events.record(subject, EventKind::ProfileStored, data);
+        }
+        Err(cause) => {
+            warn!("no version of profile {id} is stored: {cause}");
+            let data = json!({ "browser_profile_id": id, "failure": cause.to_string() });
+            world.events.record(subject, EventKind::ProfileNotStored, data);
+        }
+    }
+    stored
+}
+
+async fn put(
+    world: &World,
+    NewVersion { profile, session, origin }: NewVersion,
+    packed: PackedProfile,
+) -> Result<VersionRecord, ProfileError> {
+    let packed = Fetched(packed);
+    let organization = profile.organization;
+    let admitted = world.quotas.check_storage(world.store.as_ref(), organization).await;
+    admitted.map_err(|refusal| ProfileError::Quota(Box::new(refusal)))?;
+    let PackedProfile { file, bytes, checksum, browser_version } = &packed.0;
+    let now = world.clock.now();
+    let path = archive_path(organization, profile.id, now, checksum);
+    world.objects.deposit(&path, file).await.map_err(ProfileError::Objects)?;
+    let version = VersionRecord {
+        profile: profile.id,
+        number: 0,
+        organization,
+        session: Some(session),
+        origin,
+        path: path.clone(),
+        size: i64::try_from(*bytes).unwrap_or(i64::MAX),
+        checksum: checksum.clone(),
+        browser_version: browser_version.clone(),
+        created_at: now,
+    };
+    let id = profile.id;
+    let add = || world.store.add_profile_version(profile.clone(), version.clone());
+    let added = until_stored(format!("the version of profile {id}"), RETRIES, add).await;
+    if added.is_err()
+        && let Err(cause) = world.objects.delete(&path).await
+    {
+        warn!("{path} has no row and is not removed: {cause}");
+    }
+    let added = added.map_err(ProfileError::Row)?;
+    world.quotas.add_stored(organization, added.size);
+    retire(world, id).await;
+    describe(world, organization, id).await;
+    Ok(added)
+}
+
+/// The key of an archive in the object store. Keys of one profile are in the order of their times.
+pub fn archive_path(
+    organization: OrganizationId,
+    profile: ProfileId,
+    at: chrono::DateTime<chrono::Utc>,
+    checksum: &str,
+) -> String {
+    let short = checksum.get(..CHECKSUM_IN_NAME).unwrap_or(checksum);
+    let at = at.format("%Y%m%dT%H%M%S%6f");
+    format!("{PROFILES}/{organization}/{profile}/{at}-{short}.tar.zst")
+}
+
+/// The key of the description of a profile in the object store.
+pub fn description_path(organization: OrganizationId, profile: ProfileId) -> String {
+    format!("{PROFILES}/{organization}/{profile}/profile.json")
+}
+
+/// Stores the description of a profile beside its archives, from which a server without its rows
+/// restores it. A failure is logged: the next change describes it again.
+pub async fn describe(world: &World, organization: OrganizationId, id: ProfileId) {
+    let described = match world.store.described_profile(organization, id).await {
+        Ok(Some(described)) => described,
+        Ok(None) => return,
+        Err(cause) => return warn!("profile {id} is not described: {cause}"),
+    };
+    let bytes = serde_json::to_vec_pretty(&described).unwrap_or_default();
+    let path = description_path(organization, id);
+    if let Err(cause) = world.objects.deposit_bytes(&path, bytes.into()).await {
+        warn!("profile {id} is not described: {cause}");
+    }
+}
+
+/// Removes versions beyond the number that is kept: the archive first, then the row.
+async fn retire(world: &World, id: ProfileId) {
+    let keep = world.settings.keep_profile_versions;
+    let old = match world.store.old_profile_versions(id, keep).await {
+        Ok(old) => old,
+        Err(cause) => return warn!("old versions of profile {id} are not removed: {cause}"),
+    };
+    for version in old {
+        let removed = world.objects.delete(&version.path).await;
+        if let Err(cause) = removed {
+            warn!("{} is not removed: {cause}", version.path);
+            continue;
+        }
+        let forgotten = world.store.delete_profile_version(id, version.number).await;
+        if let Err(cause) = forgotten {
+            warn!("version {} of profile {id} is not removed: {cause}", version.number);
+        }
+    }
+}

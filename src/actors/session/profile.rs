@@ -1,0 +1,197 @@
+//! The profile of a session: who may write to it, and its storage at the end or on request.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tracing::{Instrument as _, warn};
+
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
+use crate::actors::profiles::{self, NewVersion, ProfileError};
+use crate::actors::views::SessionView;
+use crate::domain::ids::ProfileId;
+use crate::domain::labels::{Name, Tags};
+use crate::domain::profile::{Origin, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
+use crate::system::desktop::{Desktop, PackAtEnd};
+
+/// Sets whether the profile of the session is stored at its end.
+#[derive(Debug)]
+pub struct KeepProfile {
+    /// True if it is stored.
+    pub keep: bool,
+}
+
+impl Ask for KeepProfile {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "keep_profile";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "keep": self.keep })
+    }
+}
+
+/// Stores the profile of the running browser, which stands still for a moment.
+#[derive(Debug)]
+pub struct StoreProfile {
+    /// The name of a new profile. Without one, the session's own profile gets another version if
+    /// the session may write to it; else a new profile is made.
+    pub name: Option<Name>,
+    /// The description of a new profile.
+    pub description: Option<String>,
+    /// The tags of a new profile.
+    pub tags: Tags,
+}
+
+impl Ask for StoreProfile {
+    type Answer = Result<VersionRecord, SessionError>;
+    const KIND: &'static str = "store_profile";
+    const AUDITED: bool = true;
+    const NEEDS_BROWSER: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "name": self.name })
+    }
+}
+
+impl Session {
+    /// A profile of the session's organization, from which a row is made.
+    fn new_profile(&self, id: ProfileId, name: Name) -> ProfileRecord {
+        let empty = profiles::empty(&self.world, self.record.organization, name);
+        ProfileRecord { id, writer: Some(self.record.id), ..empty }
+    }
+
+    /// The name of a profile for which no client gave one.
+    fn default_name(&self) -> Option<Name> {
+        format!("Profile of {}", self.record.id).parse().ok()
+    }
+
+    /// The session's own profile, if it may write to that.
+    fn written(&self) -> Option<NewVersion> {
+        let used = self.record.spec.profile.as_ref()?;
+        let writes = used.access == ProfileAccess::Write;
+        let profile = self.new_profile(used.id, self.default_name()?);
+        let new = NewVersion { profile, session: self.record.id, origin: Origin::SessionEnd };
+        writes.then_some(new)
+    }
+
+    /// Has the desktop pack the profile at its end, if it is to be stored then. The session's files
+    /// stay until the profile is stored, or cannot be.
+    pub(super) fn pack_at_end(&self, desktop: &mut dyn Desktop) {
+        let Some(new) = self.written() else { return };
+        let world = std::sync::Arc::clone(&self.world);
+        let limit = world.settings.profile_store_limit();
+        let (id, span) = (self.record.id, self.span.clone());
+        let into = profiles::transit(&world, id, "end");
+        let then = Box::new(move |packed| {
+            let work = async move {
+                let storing = profiles::store(&world, new, packed);
+                if tokio::time::timeout(limit, storing).await.is_err() {
+                    warn!("the profile of session {id} was not stored within {limit:?}");
+                }
+            };
+            let work: futures_util::future::BoxFuture<'static, ()> =
+                Box::pin(work.instrument(span));
+            work
+        });
+        desktop.pack_at_end(PackAtEnd { into, then });
+    }
+}
+
+impl Handle<KeepProfile> for Session {
+    fn handle(
+        &mut self,
+        KeepProfile { keep }: KeepProfile,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SessionView, SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        let (store, id) = (self.world.store.clone(), self.record.id);
+        let present = self.record.spec.profile.clone();
+        let (answer, changed) = oneshot::channel();
+        let next = match (keep, present) {
+            (true, Some(used)) => Some(ProfileUse { access: ProfileAccess::Write, ..used }),
+            (true, None) => Some(ProfileUse {
+                id: self.world.mint.mint(self.world.clock.now()),
+                version: None,
+                access: ProfileAccess::Write,
+            }),
+            // A profile that the session did not start from is not stored at all.
+            (false, Some(ProfileUse { version: None, .. }) | None) => None,
+            (false, Some(used)) => Some(ProfileUse { access: ProfileAccess::Copy, ..used }),
+        };
+        let work = async move {
+            match &next {
+                Some(used) if used.access == ProfileAccess::Write => {
+                    let holder = store.claim_profile(id, used.clone()).await;
+                    match holder.map_err(SessionError::NotStored)? {
+                        Some(by) => return Err(SessionError::ProfileInUse { id: used.id, by }),
+                        None => {}
+                    }
+                }
+                Some(_) | None => {
+                    store.set_profile(id, next.clone()).await.map_err(SessionError::NotStored)?;
+                }
+            }
+            Ok(next)
+        };
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, _| {
+            let answered = outcome.map(|next| {
+                session.record.spec.profile = next;
+                session.record.modified_at = session.world.clock.now();
+                session.publish();
+                session.view.borrow().clone()
+            });
+            let _ = answer.send(answered); // The caller may have left.
+        }));
+        Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<StoreProfile> for Session {
+    fn handle(
+        &mut self,
+        StoreProfile { name, description, tags }: StoreProfile,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<VersionRecord, SessionError>> {
+        let into = profiles::transit(&self.world, self.record.id, "live");
+        let packed = match self.desktop() {
+            Ok(_) if self.storing_profile => {
+                return answered(Err(SessionError::Profile(ProfileError::UnderWay)));
+            }
+            Ok(desktop) => desktop.pack_profile(into),
+            Err(refusal) => return answered(Err(refusal)),
+        };
+        let own = self.written().filter(|_own| name.is_none());
+        let new = own.or_else(|| {
+            let id = self.world.mint.mint(self.world.clock.now());
+            let name = name.or_else(|| self.default_name())?;
+            let profile =
+                ProfileRecord { description, tags, writer: None, ..self.new_profile(id, name) };
+            Some(NewVersion { profile, session: self.record.id, origin: Origin::Request })
+        });
+        let Some(new) = new else { return answered(Err(SessionError::Closing)) };
+        let new = NewVersion { origin: Origin::Request, ..new };
+        self.storing_profile = true;
+        let world = std::sync::Arc::clone(&self.world);
+        let (answer, stored) = oneshot::channel();
+        let work = async move {
+            let packed = packed.await;
+            profiles::store(&world, new, packed).await
+        };
+        let work = work.instrument(self.span.clone()).into_actor(self);
+        ctx.spawn(work.map(move |outcome, session, _| {
+            session.storing_profile = false;
+            let _ = answer.send(outcome.map_err(SessionError::Profile)); // The caller may have left.
+        }));
+        Box::pin(async move { stored.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}

@@ -1,0 +1,139 @@
+//! Profiles: one writer, versions in order, names that are unique.
+
+use crate::db::profiles::{self, Change, Filter};
+use crate::db::store::{Ended, Store as _};
+use crate::db::testing::{mint, on_both, time};
+use crate::db::{DbError, Page};
+use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
+use crate::domain::labels::Tags;
+use crate::domain::profile::{
+    Manager, Origin, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord,
+};
+use crate::domain::session::SessionStatus;
+
+fn profile(organization: OrganizationId, name: &str) -> ProfileRecord {
+    ProfileRecord {
+        id: mint(),
+        organization,
+        name: name.parse().unwrap(),
+        description: Some("Zwölf".to_owned()),
+        tags: Tags::new(["a", "b"]).unwrap(),
+        manager: None,
+        current: 0,
+        last: 0,
+        writer: None,
+        created_at: time(1),
+        modified_at: time(1),
+    }
+}
+
+fn version(of: &ProfileRecord, path: &str) -> VersionRecord {
+    VersionRecord {
+        profile: of.id,
+        number: 0,
+        organization: of.organization,
+        session: Some(mint()),
+        origin: Origin::SessionEnd,
+        path: path.to_owned(),
+        size: 1 << 40,
+        checksum: "0a".repeat(32),
+        browser_version: Some("156.0.8078.108".to_owned()),
+        created_at: time(2),
+    }
+}
+
+fn written(id: ProfileId) -> ProfileUse {
+    ProfileUse { id, version: None, access: ProfileAccess::Write }
+}
+
+#[test]
+fn a_profile_has_one_writer_until_that_has_ended() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let own = profile(tenant.organization, "one");
+        profiles::insert(db, &own).await.unwrap();
+        assert_eq!(profiles::by_id(db, tenant.organization, own.id).await.unwrap().unwrap(), own);
+        assert_eq!(profiles::by_id(db, mint(), own.id).await.unwrap(), None);
+        let session = async || tenant.stored_session(db).await;
+        let (first, second) = (session().await, session().await);
+        let claim = async |session: SessionId| db.claim_profile(session, written(own.id)).await;
+        assert_eq!(claim(first).await.unwrap(), None);
+        assert_eq!(claim(first).await.unwrap(), None);
+        assert_eq!(claim(second).await.unwrap(), Some(first));
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(first));
+        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        db.end_session(first, ended).await.unwrap();
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), None);
+        assert_eq!(claim(second).await.unwrap(), None);
+        // The writer gives its place up.
+        let copy = ProfileUse { access: ProfileAccess::Copy, ..written(own.id) };
+        db.set_profile(second, Some(copy.clone())).await.unwrap();
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), None);
+        let row = db.session(tenant.organization, second).await.unwrap().unwrap();
+        assert_eq!(row.spec.profile, Some(copy));
+        assert!(db.set_profile(first, None).await.is_err(), "it has ended");
+    });
+}
+
+#[test]
+fn versions_are_numbered_and_rolled_back() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let organization = tenant.organization;
+        let own = profile(organization, "one");
+        let add = async |path: &str| {
+            db.add_profile_version(own.clone(), version(&own, path)).await.unwrap().number
+        };
+        assert_eq!((add("a").await, add("b").await), (1, 2));
+        assert_eq!(add("b").await, 2, "a repeated write adds nothing");
+        assert_eq!(add("c").await, 3);
+        let current = async || profiles::current(db, organization, own.id).await.unwrap().unwrap();
+        let third =
+            VersionRecord { number: 3, session: current().await.session, ..version(&own, "c") };
+        assert_eq!(current().await, third);
+        let to = |number| Change { current: Some(number), ..Change::default() };
+        assert!(profiles::change(db, organization, own.id, to(4)).await.unwrap().is_none());
+        assert!(profiles::change(db, mint(), own.id, to(1)).await.unwrap().is_none());
+        let back = profiles::change(db, organization, own.id, to(1)).await.unwrap().unwrap();
+        assert_eq!((back.current, back.last), (1, 3));
+        assert_eq!(current().await.path, "a");
+        // The version that sessions start from stays.
+        let old = db.old_profile_versions(own.id, 1).await.unwrap();
+        assert_eq!(old.iter().map(|it| it.number).collect::<Vec<_>>(), [2]);
+        db.delete_profile_version(own.id, 2).await.unwrap();
+        assert_eq!(add("d").await, 4);
+        assert_eq!(profiles::versions_of(db, own.id).await.unwrap().len(), 3);
+        profiles::delete(db, organization, own.id).await.unwrap();
+        assert_eq!(profiles::versions_of(db, own.id).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn names_are_unique_among_profiles_that_are_not_managed() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let organization = tenant.organization;
+        let own = profile(organization, "Müller");
+        profiles::insert(db, &own).await.unwrap();
+        let again = profile(organization, "Müller");
+        assert!(matches!(profiles::insert(db, &again).await, Err(DbError::Conflict)));
+        let manager = Manager::Workflow { workflow: mint(), key: String::new() };
+        let managed = ProfileRecord { manager: Some(manager), ..profile(organization, "Müller") };
+        assert_eq!(db.managed_profile(managed.clone()).await.unwrap(), managed.id);
+        let other = ProfileRecord { id: mint(), ..managed.clone() };
+        assert_eq!(db.managed_profile(other).await.unwrap(), managed.id);
+        let workflow = managed.manager.as_ref().unwrap().workflow();
+        let found = profiles::managed_for(db, organization, workflow).await.unwrap();
+        assert_eq!(found, [managed]);
+        let page = Page { number: 1, size: 10 };
+        let listed = async |filter: Filter| {
+            profiles::list(db, organization, filter, page).await.unwrap().len()
+        };
+        assert_eq!(listed(Filter::default()).await, 2);
+        assert_eq!(listed(Filter { managed: Some(false), ..Filter::default() }).await, 1);
+        let search = Filter { search: Some("MÜLL".to_owned()), ..Filter::default() };
+        assert_eq!(listed(search).await, 2);
+        let tagged = Filter { tags: vec!["c".to_owned()], ..Filter::default() };
+        assert_eq!(listed(tagged).await, 0);
+    });
+}

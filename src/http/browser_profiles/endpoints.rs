@@ -1,0 +1,380 @@
+//! Browser profiles: create, list, show, change, delete.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::resource::{ProfileResource, ProfileUsage};
+use crate::actors::profiles::describe;
+use crate::actors::registry::Route;
+use crate::actors::session::StoreProfile;
+use crate::db::profiles::Filter;
+use crate::db::{self, DbError};
+use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::labels::{Name, Tags};
+use crate::domain::profile::{Manager, ProfileRecord};
+use crate::http::body::{Body, PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::paging::page;
+use crate::http::problem::Problem;
+use crate::http::sessions::ask_session;
+use crate::http::validation::Fields;
+use crate::http::warnings::Warnings;
+use crate::service::lookup;
+use crate::service::profiles;
+
+/// The longest description, in characters.
+const LONGEST_DESCRIPTION: usize = 2000;
+
+/// The most profiles on a page.
+const LARGEST_PAGE: u32 = 1000;
+
+/// A request for a profile. Without a session or run it is empty.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = BrowserProfileRequest)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// The name, unique among the organization's profiles.
+    name: String,
+    /// A description for people.
+    description: Option<String>,
+    /// The tags of the profile.
+    tags: Vec<String>,
+    /// The session whose profile is stored: a live one as it is now, an ended one as it was stored
+    /// at its end.
+    browser_session_id: Option<String>,
+    /// The run whose session's profile is stored.
+    workflow_run_id: Option<String>,
+    proxy_location: Value,
+    proxy_session_id: Option<String>,
+}
+
+/// The changes of a profile.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = BrowserProfileChange)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// The new name.
+    name: Option<String>,
+    /// The new description; null removes it.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    /// The new tags.
+    tags: Option<Vec<String>>,
+    proxy_location: Value,
+    proxy_session_id: Option<String>,
+    rotate_proxy_session_id: Option<bool>,
+}
+
+/// Distinguishes null from a missing field.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// The filters and the page of a list of profiles.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// The number of the page, from 1.
+    page: u32,
+    /// The number of profiles on a page.
+    page_size: u32,
+    /// True to include deleted profiles, of which nothing is kept.
+    include_deleted: bool,
+    /// A part of the name or the description, without regard to case.
+    search_key: Option<String>,
+    /// True for profiles that the server keeps by itself only, false for the others only.
+    managed: Option<bool>,
+    /// The whole name.
+    name: Option<String>,
+    /// A tag that profiles must have; repeatable.
+    tags: Vec<String>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            page: 1,
+            page_size: 100,
+            include_deleted: false,
+            search_key: None,
+            managed: None,
+            name: None,
+            tags: Vec::new(),
+        }
+    }
+}
+
+/// Reads the fields that people see.
+pub(super) fn labels(
+    fields: &mut Fields,
+    name: Option<&str>,
+    description: Option<&str>,
+    tags: Option<&[String]>,
+) -> (Option<Name>, Option<Tags>) {
+    let name = name.and_then(|name| fields.check("name", name, name.parse::<Name>()));
+    let length = description.map_or(0, |text| text.chars().count());
+    let wrong = format!("expected at most {LONGEST_DESCRIPTION} characters");
+    fields.require("description", length, length <= LONGEST_DESCRIPTION, wrong);
+    let tags = tags.and_then(|tags| fields.check("tags", json!(tags), Tags::new(tags)));
+    (name, tags)
+}
+
+/// Returns the 409 for a name that another profile has.
+pub(super) fn name_taken(name: &Name) -> ApiError {
+    let detail = format!("another profile has the name `{name}`: choose another name");
+    Problem::new(StatusCode::CONFLICT, "name_taken", detail).into()
+}
+
+fn warning(location: &Value, session: bool) -> Option<String> {
+    let mut warnings = Warnings::default();
+    let why = "a proxy belongs to a session";
+    warnings.no_effect("proxy_location", !location.is_null(), why);
+    warnings.no_effect("proxy_session_id", session, "this server has no proxies in places");
+    warnings.finish()
+}
+
+/// Creates a profile: an empty one, or from a session. A live session's browser stands still for a
+/// moment and goes on.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_profiles",
+    tag = "Browser profiles",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The profile", body = ProfileResource),
+        (status = 404, description = "There is no such session or run"),
+        (status = 409, description = "Another profile has the name, or the session's profile is being stored already"),
+        (status = 422, description = "Fields are invalid, or no profile was stored from the ended session"),
+        (status = 424, description = "The profile could not be packed"),
+    ),
+)]
+pub async fn create(
+    caller: Caller,
+    Body(request): Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<ProfileResource>, ApiError> {
+    let Request { name, description, tags, browser_session_id, workflow_run_id, .. } = &request;
+    let mut fields = Fields::new();
+    let (name, tags) = labels(&mut fields, Some(name), description.as_deref(), Some(tags));
+    let one = browser_session_id.is_none() || workflow_run_id.is_none();
+    let wrong = "expected a session or a run, not both";
+    fields.require("workflow_run_id", json!(workflow_run_id), one, wrong);
+    fields.finish()?;
+    let (Some(name), Some(tags)) = (name, tags) else {
+        return Err(Problem::unknown::<ProfileId>("").into()); // Unreachable: checked above.
+    };
+    let organization = caller.organization;
+    let taken = Filter { name: Some(name.to_string()), managed: Some(false), ..Filter::default() };
+    let first = db::Page { number: 1, size: 1 };
+    if !db::profiles::list(&front.db, organization, taken, first).await?.is_empty() {
+        return Err(name_taken(&name));
+    }
+    let source = source(&front, organization, &request).await?;
+    let empty = ProfileRecord {
+        description: description.clone(),
+        tags: tags.clone(),
+        ..profiles::empty(&front, organization, name.clone())
+    };
+    let id = match source {
+        None => {
+            match db::profiles::insert(&front.db, &empty).await {
+                Err(DbError::Conflict) => return Err(name_taken(&name)),
+                inserted => inserted?,
+            }
+            empty.id
+        }
+        Some(session) => {
+            let view = lookup::session(&front, organization, session).await?;
+            if view.record.status.is_final() {
+                let version = profiles::stored_from(&front, &view.record).await?;
+                profiles::copy(&front, &version, empty).await?.profile
+            } else {
+                let description = description.clone();
+                let message = StoreProfile { name: Some(name), description, tags };
+                ask_session(&front, Route { organization, session, message }).await?.profile
+            }
+        }
+    };
+    let profile = profiles::find(&front, organization, id).await?;
+    let pinned = request.proxy_session_id.is_some();
+    let warning = warning(&request.proxy_location, pinned);
+    Ok(Json(ProfileResource { warning, ..ProfileResource::one(&front, &profile).await? }))
+}
+
+/// The session that a request for a profile names.
+async fn source(
+    front: &Front,
+    organization: OrganizationId,
+    request: &Request,
+) -> Result<Option<SessionId>, ApiError> {
+    if let Some(text) = &request.browser_session_id {
+        let id = text.parse().map_err(|_odd| Problem::unknown::<SessionId>(text))?;
+        return Ok(Some(id));
+    }
+    let Some(text) = &request.workflow_run_id else { return Ok(None) };
+    let id: RunId = text.parse().map_err(|_odd| Problem::unknown::<RunId>(text))?;
+    let run = lookup::run(front, organization, id).await?;
+    let wrong = "the run has no session";
+    let none = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "run_without_session", wrong);
+    Ok(Some(run.record.session.ok_or(none)?))
+}
+
+/// Lists the organization's profiles, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_profiles",
+    tag = "Browser profiles",
+    params(Params),
+    responses((status = 200, description = "The profiles", body = Vec<ProfileResource>)),
+)]
+pub async fn list(
+    caller: Caller,
+    Query(params): Query<Params>,
+    front: Data<Front>,
+) -> Result<Json<Vec<ProfileResource>>, ApiError> {
+    let Params { page: number, page_size, include_deleted: _, search_key, managed, name, tags } =
+        params;
+    let page = page(number, page_size, LARGEST_PAGE)?;
+    let filter = Filter { search: search_key, managed, name, tags };
+    let found = db::profiles::list(&front.db, caller.organization, filter, page).await?;
+    Ok(Json(ProfileResource::all(&front, &found).await?))
+}
+
+/// Returns a profile.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_profiles/{browser_profile_id}",
+    tag = "Browser profiles",
+    params(("browser_profile_id" = String, Path, description = "`bp_…`")),
+    responses(
+        (status = 200, description = "The profile", body = ProfileResource),
+        (status = 404, description = "There is no such profile"),
+    ),
+)]
+pub async fn show(
+    caller: Caller,
+    PathId(id): PathId<ProfileId>,
+    front: Data<Front>,
+) -> Result<Json<ProfileResource>, ApiError> {
+    let profile = profiles::find(&front, caller.organization, id).await?;
+    Ok(Json(ProfileResource::one(&front, &profile).await?))
+}
+
+/// Changes the name, the description or the tags of a profile.
+#[utoipa::path(
+    patch,
+    path = "/v1/browser_profiles/{browser_profile_id}",
+    tag = "Browser profiles",
+    params(("browser_profile_id" = String, Path, description = "`bp_…`")),
+    request_body = Change,
+    responses(
+        (status = 200, description = "The profile", body = ProfileResource),
+        (status = 404, description = "There is no such profile"),
+        (status = 409, description = "Another profile has the name"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+    ),
+)]
+pub async fn change(
+    caller: Caller,
+    PathId(id): PathId<ProfileId>,
+    Body(change): Body<Change>,
+    front: Data<Front>,
+) -> Result<Json<ProfileResource>, ApiError> {
+    let Change { name, description, tags, proxy_location, proxy_session_id, .. } = change;
+    let mut fields = Fields::new();
+    let text = description.as_ref().and_then(Option::as_deref);
+    let (name, tags) = labels(&mut fields, name.as_deref(), text, tags.as_deref());
+    fields.finish()?;
+    let changes = db::profiles::Change { name: name.clone(), description, tags, current: None };
+    let changed = db::profiles::change(&front.db, caller.organization, id, changes).await;
+    let changed = match (changed, name) {
+        (Err(DbError::Conflict), Some(name)) => return Err(name_taken(&name)),
+        (changed, _) => changed?,
+    };
+    let profile = changed.ok_or_else(|| Problem::unknown::<ProfileId>(id))?;
+    describe(&front.world, caller.organization, id).await;
+    let pinned = proxy_session_id.is_some() || change.rotate_proxy_session_id == Some(true);
+    let warning = warning(&proxy_location, pinned);
+    Ok(Json(ProfileResource { warning, ..ProfileResource::one(&front, &profile).await? }))
+}
+
+/// Deletes a profile with all its versions. Sessions that have a copy go on.
+#[utoipa::path(
+    delete,
+    path = "/v1/browser_profiles/{browser_profile_id}",
+    tag = "Browser profiles",
+    params(("browser_profile_id" = String, Path, description = "`bp_…`")),
+    responses(
+        (status = 204, description = "The profile is removed"),
+        (status = 404, description = "There is no such profile"),
+        (status = 409, description = "A session may write to it; `writer` names it"),
+        (status = 503, description = "The storage is unavailable; nothing but some versions may be removed"),
+    ),
+)]
+pub async fn remove(
+    caller: Caller,
+    PathId(id): PathId<ProfileId>,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let profile = profiles::find(&front, caller.organization, id).await?;
+    profiles::remove(&front, &profile).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Returns the sessions that use a profile, and its size.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_profiles/{browser_profile_id}/usage",
+    tag = "Browser profiles",
+    params(("browser_profile_id" = String, Path, description = "`bp_…`")),
+    responses(
+        (status = 200, description = "The use of the profile", body = ProfileUsage),
+        (status = 404, description = "There is no such profile"),
+    ),
+)]
+pub async fn usage(
+    caller: Caller,
+    PathId(id): PathId<ProfileId>,
+    front: Data<Front>,
+) -> Result<Json<ProfileUsage>, ApiError> {
+    let profile = profiles::find(&front, caller.organization, id).await?;
+    let sessions = profiles::sessions_of(&front, caller.organization, id).await?;
+    let versions = db::profiles::versions_of(&front.db, id).await?;
+    Ok(Json(ProfileUsage::of(&profile, &sessions, &versions)))
+}
+
+/// Removes the profile that the server keeps for a workflow with `persist_browser_session`. Its next
+/// run starts with an empty browser.
+#[utoipa::path(
+    post,
+    path = "/v1/workflows/{workflow_permanent_id}/browser_session/reset_profile",
+    tag = "Browser profiles",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    responses(
+        (status = 204, description = "The workflow has no profile"),
+        (status = 404, description = "There is no such workflow"),
+        (status = 409, description = "A session of the workflow may write to the profile"),
+    ),
+)]
+pub async fn reset(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let organization = caller.organization;
+    lookup::workflow(&front, organization, id).await?;
+    for profile in db::profiles::managed_for(&front.db, organization, id).await? {
+        if matches!(profile.manager, Some(Manager::Workflow { .. })) {
+            profiles::remove(&front, &profile).await?;
+        }
+    }
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,219 @@
+//! Browser profiles with programs that are fakes: requests, versions, and who may write.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::id_of;
+use crate::support::{Client, Setup};
+
+const PROFILES: &str = "/v1/browser_profiles";
+
+fn of(profile: &Value) -> String {
+    format!("{PROFILES}/{}", profile["browser_profile_id"].as_str().unwrap())
+}
+
+async fn names(client: &Client, query: &str) -> Vec<String> {
+    let listed = client.get(&format!("{PROFILES}{query}")).await.ok();
+    let names = listed.as_array().unwrap().iter();
+    names.map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_is_made_listed_changed_and_removed() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let asked = json!({"name": "Shop A", "description": "The login", "tags": ["shop", "eu"]});
+    let made = client.post(PROFILES, asked.clone()).await.ok();
+    assert_eq!((&made["version"], &made["is_managed"]), (&json!(null), &json!(false)));
+    assert_eq!(made["tags"], json!(["shop", "eu"]));
+    client.post(PROFILES, asked).await.problem(409, "name_taken");
+    let wrong = client.post(PROFILES, json!({"name": " a", "tags": [""]})).await.wrong_fields();
+    assert_eq!(wrong.keys().collect::<Vec<_>>(), ["body.name", "body.tags"]);
+    let other = client.post(PROFILES, json!({"name": "Bank"})).await.ok();
+    assert_eq!(names(client, "").await, ["Bank", "Shop A"]);
+    for (query, found) in [
+        ("?search_key=LOGIN", vec!["Shop A"]),
+        ("?name=Bank", vec!["Bank"]),
+        ("?tags=eu&tags=shop", vec!["Shop A"]),
+        ("?tags=eu&tags=us", vec![]),
+        ("?managed=true", vec![]),
+        ("?page=2&page_size=1", vec!["Shop A"]),
+    ] {
+        assert_eq!(names(client, query).await, found, "{query}");
+    }
+
+    let change = json!({"name": "Bank", "description": null});
+    client.send(Method::PATCH, &of(&made), Some(change)).await.problem(409, "name_taken");
+    let change = json!({"name": "Shop B", "description": null, "tags": []});
+    let changed = client.send(Method::PATCH, &of(&made), Some(change)).await.ok();
+    assert_eq!((&changed["name"], &changed["description"]), (&json!("Shop B"), &json!(null)));
+    assert_eq!(changed["tags"], json!([]));
+
+    let stranger = server.another_organization().await;
+    stranger.get(&of(&made)).await.problem(404, "browser_profile_unknown");
+    let stolen = json!({"browser_profile_id": made["browser_profile_id"]});
+    stranger.ask_for_session(stolen).await.problem(404, "browser_profile_unknown");
+    let answer = client.send(Method::DELETE, &of(&other), None).await;
+    assert_eq!(answer.status, 204);
+    client.get(&of(&other)).await.problem(404, "browser_profile_unknown");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_writes_and_the_others_have_copies() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let profile = client.post(PROFILES, json!({"name": "one"})).await.ok();
+    let id = profile["browser_profile_id"].clone();
+    let from = |access: &str| json!({"browser_profile_id": id, "browser_profile_access": access});
+    let writer = client.session_of(from("auto")).await;
+    assert_eq!(writer["browser_profile_access"], "write");
+    assert_eq!(writer["generate_browser_profile"], true);
+    let copy = client.session_of(from("auto")).await;
+    assert_eq!(copy["browser_profile_access"], "copy");
+    let refused = client.ask_for_session(from("write")).await.problem(409, "profile_in_use");
+    assert_eq!(refused["writer"], writer["browser_session_id"]);
+    let both = json!({
+        "browser_profile_id": id, "browser_profile_access": "copy", "generate_browser_profile": true,
+    });
+    let wrong = client.ask_for_session(both).await.wrong_fields();
+    assert!(wrong.contains_key("body.browser_profile_access"), "{wrong:?}");
+    let usage = client.get(&format!("{}/usage", of(&profile))).await.ok();
+    assert_eq!(usage["sessions"].as_array().unwrap().len(), 2, "{usage:#}");
+    assert_eq!(client.get(&of(&profile)).await.ok()["writer"], writer["browser_session_id"]);
+    let gone = client.send(Method::DELETE, &of(&profile), None).await;
+    assert_eq!(gone.problem(409, "profile_in_use")["writer"], writer["browser_session_id"]);
+
+    // The writer gives up its place, and the other takes it.
+    let keep = |on: bool| Some(json!({"generate_browser_profile": on}));
+    let path = |session: &Value| format!("/v1/browser_sessions/{}", id_of(session));
+    let held = client.send(Method::PATCH, &path(&copy), keep(true)).await;
+    held.problem(409, "profile_in_use");
+    let gave = client.send(Method::PATCH, &path(&writer), keep(false)).await.ok();
+    // It did not start from a version, so that it has no profile at all then.
+    assert_eq!(gave["browser_profile_access"], json!(null));
+    let took = client.send(Method::PATCH, &path(&copy), keep(true)).await.ok();
+    assert_eq!(took["browser_profile_access"], "write");
+    client.close(&id_of(&copy)).await.ok();
+    let stored = client.get(&of(&profile)).await.ok();
+    assert_eq!((&stored["version"], &stored["writer"]), (&json!(1), &json!(null)));
+    client.close(&id_of(&writer)).await.ok();
+    assert_eq!(client.get(&of(&profile)).await.ok()["version"], 1, "the former writer stored");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_stored_from_live_and_ended_sessions() {
+    let server = Setup::fakes().set("sessions.keep_profile_versions", "2").start().await;
+    let client = &server.client;
+    let session = client.session_of(json!({"generate_browser_profile": true})).await;
+    let id = id_of(&session);
+    let reserved = session["browser_profile_id"].as_str().unwrap();
+    let own = format!("{PROFILES}/{reserved}");
+    client.get(&own).await.problem(404, "browser_profile_unknown");
+    let store = format!("/v1/browser_sessions/{id}/profile");
+    let first = client.post(&store, json!({})).await.ok();
+    assert_eq!((&first["browser_profile_id"], &first["version"]), (&json!(reserved), &json!(1)));
+    let named = client.post(&store, json!({"name": "Copy", "tags": ["t"]})).await.ok();
+    assert_eq!((&named["name"], &named["version"]), (&json!("Copy"), &json!(1)));
+    client.post(&store, json!({"name": "Copy"})).await.problem(409, "name_taken");
+    client.post(&store, json!({})).await.ok();
+    client.close(&id).await.ok();
+    client.post(&store, json!({})).await.problem(410, "session_closed");
+
+    // The third has pushed the first out.
+    let versions = client.get(&format!("{own}/versions")).await.ok();
+    let numbers: Vec<_> = versions.as_array().unwrap().iter().map(|it| &it["version"]).collect();
+    assert_eq!(numbers, [3, 2]);
+    assert_eq!(versions[0]["origin"], "session_end");
+    assert_eq!(versions[1]["origin"], "request");
+    let files = || {
+        let folder = server.directory.join("d/profiles");
+        let organizations = std::fs::read_dir(folder).unwrap().flatten();
+        let below = organizations.flat_map(|it| std::fs::read_dir(it.path()).unwrap().flatten());
+        let files = below.flat_map(|it| std::fs::read_dir(it.path()).unwrap().flatten());
+        files.filter(|file| file.path().extension().is_some_and(|it| it == "zst")).count()
+    };
+    assert_eq!(files(), 3, "two versions and the copy");
+
+    let back = client.post(&format!("{own}/rollback"), json!({"version": 2})).await.ok();
+    assert_eq!(back["version"], 2);
+    let unknown = client.post(&format!("{own}/rollback"), json!({"version": 1})).await;
+    unknown.problem(404, "profile_version_unknown");
+    let version = |number: u64| format!("{own}/versions/{number}");
+    let current = client.send(Method::DELETE, &version(2), None).await;
+    current.problem(409, "profile_version_current");
+    assert_eq!(client.send(Method::DELETE, &version(3), None).await.status, 204);
+
+    // From an ended session, and from one without a profile.
+    let source = json!({"name": "Later", "browser_session_id": id});
+    let later = client.post(PROFILES, source).await.ok();
+    assert_eq!(later["version"], 1);
+    let bare = client.session_id().await;
+    client.close(&bare).await.ok();
+    let source = json!({"name": "None", "browser_session_id": bare});
+    client.post(PROFILES, source).await.problem(422, "profile_not_stored");
+    for profile in [&back, &named, &later] {
+        assert_eq!(client.send(Method::DELETE, &of(profile), None).await.status, 204);
+    }
+    assert_eq!(files(), 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_is_refused_and_nothing_runs() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = client.session_of(json!({"generate_browser_profile": true})).await;
+    client.close(&id_of(&session)).await.ok();
+    let id = session["browser_profile_id"].as_str().unwrap();
+    let organization = session["organization_id"].as_str().unwrap();
+    let folder = server.directory.join(format!("d/profiles/{organization}/{id}"));
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let archive =
+        files.into_iter().find(|it| it.extension().is_some_and(|it| it == "zst")).unwrap();
+    let mut bytes = std::fs::read(&archive).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&archive, bytes).unwrap();
+    let from = json!({"browser_profile_id": id});
+    let refused =
+        client.ask_for_session(from.clone()).await.problem(424, "profile_archive_damaged");
+    assert_eq!(refused["failure"]["stage"], "profile", "{refused:#}");
+    std::fs::remove_file(&archive).unwrap();
+    client.ask_for_session(from).await.problem(424, "profile_lost");
+    assert_eq!(std::fs::read_dir(server.directory.join("d/transit")).unwrap().count(), 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_persists_has_a_profile_of_its_own() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let blocks = json!([{"block_type": "wait", "label": "w", "wait_sec": 1}]);
+    let definition = json!({"json_definition": {
+        "title": "t", "persist_browser_session": true,
+        "workflow_definition": {"parameters": [], "blocks": blocks},
+    }});
+    let workflow = client.post("/v1/workflows", definition).await.ok();
+    assert_eq!(workflow["warning"], json!(null), "{workflow:#}");
+    let workflow = workflow["workflow_permanent_id"].as_str().unwrap().to_owned();
+    for version in 1..=2 {
+        let run = client.run(&workflow, json!({})).await;
+        client.run_once(&run, "completed").await;
+        let managed = client.get(&format!("{PROFILES}?managed=true")).await.ok();
+        let managed = managed.as_array().unwrap();
+        assert_eq!(managed.len(), 1, "{managed:#?}");
+        assert_eq!(managed[0]["workflow_permanent_id"], json!(workflow));
+        crate::support::eventually("the profile is stored", async || {
+            let listed = client.get(&format!("{PROFILES}?managed=true")).await.ok();
+            (listed[0]["version"] == version).then_some(())
+        })
+        .await;
+    }
+    let reset = format!("/v1/agents/{workflow}/browser_session/reset_profile");
+    let answer = client.send(Method::POST, &reset, None).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(names(client, "").await, Vec::<String>::new());
+    server.stop().await;
+}
