@@ -61,6 +61,8 @@ impl Desktops {
         let xvfb = adopt(identity.xvfb.clone(), display::stage(is_vnc).name);
         let chromium = adopt(identity.chromium.clone(), "chromium");
 
+        // A former server may have ended while it packed the profile of a browser that stood still.
+        chromium.resume();
         if sanitizing::begun(&directory).is_some() {
             // The pages are a former occupant's; the recovery clears them first.
             chromium.kill_now();

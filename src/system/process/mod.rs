@@ -267,6 +267,11 @@ impl Process {
         group::stopped(self.0.identity.pid, limit).await.then_some(paused)
     }
 
+    /// Lets its group go on after a `SIGSTOP`.
+    pub fn resume(&self) {
+        self.0.signal(Signal::CONT);
+    }
+
     /// True while a [`Paused`] stops its processes.
     pub fn is_paused(&self) -> bool {
         self.0.paused.load(Ordering::SeqCst)
