@@ -35,15 +35,15 @@ impl S3Server {
 
     /// Starts it again, at the same address.
     pub async fn serve(&mut self) {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/s3/node_modules/s3rver/bin/s3rver.js");
-        assert!(program.exists(), "s3rver is missing; run `scripts/setup --test`");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/server.mjs");
+        let modules = program.with_file_name("node_modules");
+        assert!(modules.exists(), "s3rver is missing; run `scripts/setup --test`");
         let (host, port) = self.address.split_once(':').unwrap();
         let mut process = Command::new("node")
             .arg(program)
-            .args(["--address", host, "--port", port, "--configure-bucket", BUCKET])
-            .arg("--directory")
+            .args([host, port])
             .arg(&self.folder)
+            .arg(BUCKET)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

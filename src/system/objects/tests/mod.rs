@@ -30,15 +30,15 @@ impl Server {
     /// Starts a server with the bucket `films`.
     #[expect(clippy::disallowed_methods, reason = "a program of the test, ended when dropped")]
     fn start(folder: &Path) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/s3/node_modules/s3rver/bin/s3rver.js");
-        assert!(program.exists(), "s3rver is missing; `scripts/setup --test` installs it");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/server.mjs");
+        let modules = program.with_file_name("node_modules");
+        assert!(modules.exists(), "s3rver is missing; `scripts/setup --test` installs it");
         let folder = folder.join("s3");
         let mut process = Command::new("node")
             .arg(program)
-            .args(["--address", "127.0.0.1", "--port", "0", "--configure-bucket", "films"])
-            .arg("--directory")
+            .args(["127.0.0.1", "0"])
             .arg(&folder)
+            .arg("films")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
