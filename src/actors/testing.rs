@@ -150,6 +150,7 @@ impl Stage {
             start: Start::Now,
             run: None,
             id: None,
+            storage_state: None,
         };
         self.registry.ask(create).await.unwrap().unwrap()
     }

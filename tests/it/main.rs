@@ -44,6 +44,7 @@ mod requests;
 mod rotation;
 mod sessions;
 mod stopping;
+mod storage_state;
 mod support;
 mod tenants;
 mod tickets;

@@ -246,8 +246,14 @@ impl Run {
     fn make_session(&mut self, ctx: &mut Context<Self>) {
         let spec = self.assignment.own_session.clone();
         let (organization, run) = (self.record.organization, Some(self.record.id));
-        let made =
-            self.registry.ask(Create { organization, spec, start: Start::Now, run, id: None });
+        let made = self.registry.ask(Create {
+            organization,
+            spec,
+            start: Start::Now,
+            run,
+            id: None,
+            storage_state: None,
+        });
         ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
             run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
         }));

@@ -2,7 +2,7 @@
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info};
 
@@ -17,6 +17,10 @@ use crate::system::desktop::{Desktop, LaunchError, Order};
 /// The hint of a launch that failed because of the database.
 const REACH_THE_DATABASE: &str =
     "see that the database can be reached, then create the session again";
+
+/// The member of a session's [`echo`](crate::domain::session::SessionSpec::echo) that is true if the
+/// session was requested with a storage state.
+pub const STORAGE_STATE: &str = "storage_state";
 
 /// Starts the browser of a session that waits for its first use; has no effect on others. Only the
 /// registry sends this message, after it has checked that the machine has room.
@@ -74,8 +78,16 @@ impl Session {
             return self.on_launched(Err(LaunchError::CalledOff), ctx);
         };
         let is_exhausted = self.is_exhausted();
-        let order = Order { session: self.record.id, spec: self.record.spec.clone(), is_exhausted };
-        let work = self.world.launcher.launch(order, call_off.clone());
+        let (session, spec) = (self.record.id, self.record.spec.clone());
+        let call_off = call_off.clone();
+        let storage_state = self.storage_state.take();
+        let was_given = spec.echo.get(STORAGE_STATE) == Some(&Value::Bool(true));
+        if was_given && storage_state.is_none() {
+            let failure = Box::new(state_lost());
+            return self.on_launched(Err(LaunchError::Failed(failure)), ctx);
+        }
+        let order = Order { session, spec, is_exhausted, storage_state };
+        let work = self.world.launcher.launch(order, call_off);
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));
     }
@@ -181,6 +193,14 @@ fn called_off() -> Failure {
 fn no_lists(cause: &StoreError) -> Failure {
     let message = format!("the organization's lists of `egress` could not be read: {cause}");
     Failure::new("egress_unknown", message).stage("database").hint(REACH_THE_DATABASE)
+}
+
+/// The failure of a session whose storage state the former server had in memory: without it, the
+/// session would not be the one that was requested.
+fn state_lost() -> Failure {
+    let message = "the server ended before the browser had its storage state, which is not kept on \
+                   disk";
+    Failure::new("storage_state_lost", message).hint("create the session again")
 }
 
 fn not_stored(cause: &StoreError) -> Failure {

@@ -193,8 +193,10 @@ async fn make(core: &Core, owner: &Owner) -> Result<Option<DebugSession>, Servic
     };
     // A person who only looks at a workflow needs no browser.
     let start = Start::FirstUse;
-    let Created { id: session, .. } =
-        core.registry.ask(Create { organization, spec, start, run: None, id: None }).await??;
+    let Created { id: session, .. } = core
+        .registry
+        .ask(Create { organization, spec, start, run: None, id: None, storage_state: None })
+        .await??;
 
     let now = core.world.clock.now();
     let debug = DebugSession {

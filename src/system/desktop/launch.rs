@@ -31,12 +31,14 @@ use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
+use crate::system::cdp::Devtools;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
+use crate::system::storage_state::{self, Mode, StorageError, StorageState};
 use crate::system::vnc::{
     self, Password, Ports, Reach, Reservation, Seats, Server, VncCallbacks, VncContext, Within,
 };
@@ -258,6 +260,29 @@ pub(super) struct VncOrder<'a> {
     pub(super) repairs: &'a Repairs,
 }
 
+/// Gives an empty browser a storage state. Returns what is known of it, with its cookies: Chromium
+/// itself stores them half a minute later.
+async fn with_state(
+    state: &StorageState,
+    known: Memory,
+    devtools: &Devtools,
+    profile: &Path,
+) -> Result<Memory, Failure> {
+    let applied = storage_state::apply(devtools, profile, state, Mode::Merge).await;
+    let applied = applied.map_err(|cause| not_applied(&cause))?;
+    if let Some(warning) = applied.warning {
+        tracing::warn!("the storage state of a new session was applied, but: {warning}");
+    }
+    let cookies = Memory::cookies_of(devtools).await;
+    let cookies = cookies.map_err(|_cause| not_applied(&StorageError::Unanswered))?;
+    Ok(Memory { cookies, ..known })
+}
+
+fn not_applied(cause: &StorageError) -> Failure {
+    let hint = "correct the `storage_state`, or create the session without it";
+    failure("chromium", cause.code(), cause.to_string()).hint(hint)
+}
+
 fn failed(failure: Failure) -> LaunchError {
     LaunchError::Failed(Box::new(failure))
 }
@@ -346,7 +371,8 @@ impl Desktops {
         let start = browser::Start {
             session,
             spec: &order.spec,
-            first: First::Page,
+            // Its start page would be loaded before the browser has the state.
+            first: if order.storage_state.is_some() { First::Nothing } else { First::Page },
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -382,11 +408,25 @@ impl Desktops {
         };
         let mut opening = Opening::new();
         // If the browser is recovered before its tabs were read, it shows its start page again.
-        if let Some(url) = &order.spec.start_url {
-            let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
+        let mut first = order.spec.start_url.as_ref().map(|url| {
+            let tabs = vec![url.to_string()];
+            Memory { tabs, ..Memory::default() }
+        });
+        if let Some(state) = &order.storage_state {
+            let known = first.take().unwrap_or_else(Memory::blank);
+            first = Some(with_state(state, known, &devtools, &profile).await?);
+        }
+        if let Some(first) = &first {
             let file = directory.memory();
             first.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
-            opening.insert(page, url.to_string());
+        }
+        match (&order.spec.start_url, &first) {
+            (Some(_url), Some(first)) if order.storage_state.is_some() => {
+                let tabs = Memory { cookies: Vec::new(), ..first.clone() };
+                (opening, _) = tabs.restore(&devtools).await;
+            }
+            (Some(url), _) => drop(opening.insert(page, url.to_string())),
+            (None, _) => {}
         }
         let saved = Saved {
             session,

@@ -15,6 +15,7 @@ async fn dormant(stage: &Stage) -> (SessionId, watch::Receiver<SessionView>) {
         start: Start::FirstUse,
         run: None,
         id: None,
+        storage_state: None,
     };
     let Created { id, view } = stage.registry.ask(create).await.unwrap().unwrap();
     assert!(view.borrow().record.is_dormant());

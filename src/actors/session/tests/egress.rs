@@ -36,7 +36,7 @@ fn program(stage: &Stage) -> Arc<FakeEgress> {
 
 async fn made(stage: &Stage, spec: SessionSpec, start: Start) -> Created {
     let organization = Stage::organization();
-    let create = Create { organization, spec, start, run: None, id: None };
+    let create = Create { organization, spec, start, run: None, id: None, storage_state: None };
     stage.registry.ask(create).await.unwrap().unwrap()
 }
 
@@ -297,6 +297,7 @@ async fn an_organization_that_has_used_up_its_traffic_reaches_nothing_until_it_m
         start: Start::Now,
         run: None,
         id: None,
+        storage_state: None,
     };
     let refused = stage.registry.ask(create).await.unwrap();
     let Err(RegistryError::Quota(refusal)) = refused else { panic!("{refused:?}") };

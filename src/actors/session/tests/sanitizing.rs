@@ -27,6 +27,7 @@ async fn cleaned(stage: &Stage) -> (SessionId, watch::Receiver<SessionView>) {
         start: Start::Now,
         run: None,
         id: None,
+        storage_state: None,
     };
     let Created { id, mut view } = stage.registry.ask(create).await.unwrap().unwrap();
     view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();

@@ -24,7 +24,12 @@ impl World {
         settings: Settings,
     ) -> Result<Box<dyn Desktop>, AdoptError> {
         let runtime = tokio::runtime::Handle::current();
-        let order = Order { session: self.session, spec: small(None), is_exhausted: false };
+        let order = Order {
+            session: self.session,
+            spec: small(None),
+            is_exhausted: false,
+            storage_state: None,
+        };
         Desktops::new(&self.data, sealed(settings), runtime).adopt(order).await
     }
 }
