@@ -112,12 +112,11 @@ pub async fn create(
 fn without_state(problem: Problem) -> Problem {
     let is_state =
         |step: &PathStep| matches!(step, PathStep::Name(name) if name == "storage_state");
-    match &problem.detail {
-        Detail::Fields(fields) if fields.iter().any(|field| field.loc.iter().any(is_state)) => {
-            storage_state::without_values(problem)
-        }
-        Detail::Fields(_) | Detail::Text(_) => problem,
-    }
+    let is_about_state = match &problem.detail {
+        Detail::Fields(fields) => fields.iter().any(|field| field.loc.iter().any(is_state)),
+        Detail::Text(_) => false,
+    };
+    if is_about_state { storage_state::without_values(problem) } else { problem }
 }
 
 async fn make(

@@ -398,7 +398,7 @@ impl Desktops {
             display_number,
             vnc_port,
             devtools: devtools.address,
-            devtools_path: devtools.path,
+            devtools_path: devtools.path.clone(),
             xvfb: xvfb.identity().clone(),
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),

@@ -37,7 +37,7 @@ const EMPTY: &str = "PCFkb2N0eXBlIGh0bWw+";
 /// The reason for which the storage of one origin was not read or written. It repeats no stored value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum OriginError {
-    #[error("the browser did not answer in time")]
+    #[error("the browser did not answer in time, or a driver holds its new pages")]
     Late,
     #[error("the browser opens {0} instead")]
     Elsewhere(String),

@@ -13,7 +13,7 @@ use crate::support::{Client, Setup, TestServer, eventually};
 /// Runs the client's script with Playwright's own browser, and returns what a page finds there.
 async fn playwright(action: &str, site: &Site, file: &std::path::Path) -> Value {
     let mut command = Command::new(installed(".venv/bin/python"));
-    command.arg(client_script("playwright_state.py")).arg("/usr/lib/chromium/chromium");
+    command.arg(client_script("playwright_state.py")).arg("/usr/bin/chromium");
     let printed = run(command.args([action, &site.url]).arg(file)).await;
     serde_json::from_str(&printed).unwrap()
 }
