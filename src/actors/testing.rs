@@ -145,6 +145,7 @@ impl Stage {
             run: None,
             id: None,
             must_write: false,
+            storage_state: None,
         };
         self.registry.ask(create).await.unwrap().unwrap()
     }

@@ -29,6 +29,7 @@ use super::validation::{FieldError, PathStep, RequestPart};
 use crate::domain::given::{Fault, TextList, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
+use crate::system::storage_state;
 
 /// Bodies up to this size, in bytes, are read without reserving memory.
 const SMALL: usize = 64 * 1024;
@@ -231,6 +232,28 @@ impl FromRequest for RawBody {
     }
 }
 
+/// The raw bytes of a body that may have as many bytes as a storage state, also beyond
+/// `http.max_body_bytes`.
+#[derive(Debug, Clone)]
+pub struct LargeBody(pub Vec<u8>);
+
+impl FromRequest for LargeBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bodies = Bodies::of(request);
+        let bodies = Bodies { most: bodies.most.max(storage_state::LARGEST), ..bodies };
+        let stream = Decompress::from_headers(payload.take(), request.headers());
+        let request = request.clone();
+        Box::pin(async move {
+            let bytes = bodies.collect(stream, &request).await?;
+            still_admitted(&request).await?;
+            Ok(Self(bytes))
+        })
+    }
+}
+
 /// The raw bytes of a body for a route that takes no key, within the same limits.
 #[derive(Debug, Clone)]
 pub struct UnkeyedBody(pub Vec<u8>);
@@ -293,10 +316,19 @@ async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
 
 /// Reads JSON as [`Body`] does, for handlers that already have the bytes.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let trimmed = bytes.trim_ascii();
-    let bytes = if trimmed.is_empty() || trimmed == b"null" { b"{}" } else { bytes };
-    without_nul(bytes)?;
+    without_nul(or_empty(bytes))?;
+    parse_with_nul(bytes)
+}
 
+/// Returns the body, or an empty object for an empty body.
+fn or_empty(bytes: &[u8]) -> &[u8] {
+    let trimmed = bytes.trim_ascii();
+    if trimmed.is_empty() || trimmed == b"null" { b"{}" } else { bytes }
+}
+
+/// Reads JSON as [`parse`] does, with texts that no database has to store.
+pub fn parse_with_nul<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = or_empty(bytes);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(Objects(&mut reader));
     let rest = reader.end();

@@ -28,6 +28,7 @@ pub mod python;
 mod readiness;
 pub mod seam;
 pub mod settings;
+pub mod storage_state;
 pub mod vnc;
 pub mod windows;
 

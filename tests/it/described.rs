@@ -115,6 +115,7 @@ impl Described {
             "WebhookRequest" => json!({"url": "https://a.example/"}),
             "CancelRunsRequest" => json!({"run_ids": []}),
             "WorkflowRequest" => json!({"yaml_definition": "title: a"}),
+            "StorageState" => json!({"cookies": []}),
             "SessionChange" => json!({"timeout_seconds": 600}),
             "OrganizationEgress" => json!({"allow": [], "deny": []}),
             "EgressCheckRequest" => json!({"url": "http://a.example/"}),

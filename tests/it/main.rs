@@ -46,6 +46,7 @@ mod rotation;
 mod sessions;
 mod stopping;
 mod storage;
+mod storage_state;
 mod support;
 mod tenants;
 mod tickets;

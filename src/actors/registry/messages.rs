@@ -1,5 +1,6 @@
 //! The messages to the registry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId};
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::{SessionRecord, SessionSpec};
 use crate::system::desktop::NoRoom;
+use crate::system::storage_state::StorageState;
 
 /// The reason why the registry did not do what it was asked. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -121,6 +123,9 @@ pub struct Create {
     /// True if the session must be the writer of its profile. Otherwise it gets a copy where another
     /// session is the writer.
     pub must_write: bool,
+    /// The storage state that its browser gets before its start page. It is in memory only: a server
+    /// that ends before that is followed by the end of the session.
+    pub storage_state: Option<Arc<StorageState>>,
 }
 
 /// A session that has been created.

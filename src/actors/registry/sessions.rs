@@ -42,7 +42,7 @@ const AFTER_BROKEN: Duration = Duration::from_secs(2);
 impl Handle<Create> for Registry {
     fn handle(
         &mut self,
-        Create { organization, spec, start, run: _, id, must_write }: Create,
+        Create { organization, spec, start, run: _, id, must_write, storage_state }: Create,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Created, RegistryError>> {
         if let Some(id) = id {
@@ -120,7 +120,7 @@ impl Handle<Create> for Registry {
                 }
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
                 registry.world.events.record(&record, EventKind::SessionCreated, data);
-                let view = registry.admit_session(record, Origin::New, ctx);
+                let view = registry.admit_session(record, Origin::New(storage_state), ctx);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });

@@ -246,8 +246,15 @@ impl Run {
     fn make_session(&mut self, ctx: &mut Context<Self>) {
         let spec = self.assignment.own_session.clone();
         let (organization, run) = (self.record.organization, Some(self.record.id));
-        let made =
-            self.registry.ask(Create { organization, spec, start: Start::Now, run, id: None, must_write: false });
+        let made = self.registry.ask(Create {
+            organization,
+            spec,
+            start: Start::Now,
+            run,
+            id: None,
+            must_write: false,
+            storage_state: None,
+        });
         ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
             run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
         }));

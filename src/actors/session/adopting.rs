@@ -30,7 +30,8 @@ impl Session {
 
     fn adopt_desktop(&mut self, ctx: &mut Context<Self>) {
         let is_exhausted = self.is_exhausted();
-        let order = Order { session: self.record.id, spec: self.record.spec.clone(), is_exhausted, profile: None };
+        let (session, spec) = (self.record.id, self.record.spec.clone());
+        let order = Order { session, spec, is_exhausted, profile: None, storage_state: None };
         let began = self.world.clock.now();
         let work = self.world.launcher.adopt(order).instrument(self.span.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| match outcome {

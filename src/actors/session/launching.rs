@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info};
 
@@ -20,6 +20,10 @@ use crate::system::desktop::{Desktop, LaunchError, Order};
 /// The hint of a launch that failed because of the database.
 const REACH_THE_DATABASE: &str =
     "see that the database can be reached, then create the session again";
+
+/// The member of a session's [`echo`](crate::domain::session::SessionSpec::echo) that is true if the
+/// session was requested with a storage state.
+pub const STORAGE_STATE: &str = "storage_state";
 
 /// Starts the browser of a session that waits for its first use; has no effect on others. Only the
 /// registry sends this message, after it has checked that the machine has room.
@@ -80,6 +84,12 @@ impl Session {
         let (session, spec) = (self.record.id, self.record.spec.clone());
         let (world, organization) = (Arc::clone(&self.world), self.record.organization);
         let call_off = call_off.clone();
+        let storage_state = self.storage_state.take();
+        let was_given = spec.echo.get(STORAGE_STATE) == Some(&Value::Bool(true));
+        if was_given && storage_state.is_none() {
+            let failure = Box::new(state_lost());
+            return self.on_launched(Err(LaunchError::Failed(failure)), ctx);
+        }
         let work = async move {
             let fetched = match &spec.profile {
                 Some(used) => tokio::select! {
@@ -92,7 +102,7 @@ impl Session {
             };
             let version = fetched.as_ref().map(|(version, _)| *version);
             let profile = fetched.as_ref().map(|(_, fetched)| fetched.0.clone());
-            let order = Order { session, spec, is_exhausted, profile };
+            let order = Order { session, spec, is_exhausted, profile, storage_state };
             world.launcher.launch(order, call_off).await.map(|desktop| (desktop, version))
         };
         let work = work.instrument(self.span.clone()).into_actor(self);
@@ -208,6 +218,14 @@ fn called_off() -> Failure {
 fn no_lists(cause: &StoreError) -> Failure {
     let message = format!("the organization's lists of `egress` could not be read: {cause}");
     Failure::new("egress_unknown", message).stage("database").hint(REACH_THE_DATABASE)
+}
+
+/// The failure of a session whose storage state the former server had in memory: without it, the
+/// session would not be the one that was requested.
+fn state_lost() -> Failure {
+    let message = "the server ended before the browser had its storage state, which is not kept on \
+                   disk";
+    Failure::new("storage_state_lost", message).hint("create the session again")
 }
 
 fn not_stored(cause: &StoreError) -> Failure {

@@ -55,6 +55,7 @@ mod rotating;
 mod rotations;
 mod sanitizing;
 mod sanitizings;
+mod storage;
 mod timer;
 mod turns;
 mod viewers;
@@ -83,6 +84,7 @@ pub use self::error::SessionError;
 pub use self::filming::{Record, StopRecording, Wrap};
 use self::films::Filming;
 pub(in crate::actors) use self::launching::Launch;
+pub use self::launching::STORAGE_STATE;
 pub(in crate::actors) use self::leaving::Detach;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
@@ -97,6 +99,7 @@ pub use self::rotations::{NewLease, RotateReport};
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeWhenLeft};
 pub use self::sanitizings::SanitizeReport;
 use self::sanitizings::Sanitizing;
+pub use self::storage::OpenStorage;
 use self::turns::QueuedChange;
 use self::viewers::Watchers;
 pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
@@ -122,6 +125,7 @@ use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
 pub use crate::system::film::{FilmError, RecordingMetadata};
+use crate::system::storage_state::StorageState;
 
 /// The phase of a session's life cycle.
 #[derive(Debug)]
@@ -189,6 +193,8 @@ pub struct Session {
     recoveries: Recoveries,
     /// The task that waits for the repair of a single part.
     repairs: Option<SpawnHandle>,
+    /// The storage state for the browser that is started first.
+    storage_state: Option<Arc<StorageState>>,
     /// The number of connections to DevTools.
     drivers: usize,
     /// True while the profile of the running browser is being stored.
@@ -199,10 +205,10 @@ pub struct Session {
 }
 
 /// The origin of a session's actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Origin {
-    /// The row has just been stored.
-    New,
+    /// The row has just been stored. The browser starts with this storage state, if any.
+    New(Option<Arc<StorageState>>),
     /// A former server or a former actor had the session.
     Former,
 }
@@ -217,10 +223,11 @@ impl Session {
     ) -> (Self, watch::Receiver<SessionView>) {
         let id = record.id;
         let call_off = CancellationToken::new();
-        let phase = match origin {
-            Origin::New if record.is_dormant() => Phase::Dormant,
-            Origin::New => Phase::Starting { call_off },
-            Origin::Former => Phase::Recovering { desktop: None, call_off },
+        let is_former = matches!(origin, Origin::Former);
+        let (phase, storage_state) = match origin {
+            Origin::New(state) if record.is_dormant() => (Phase::Dormant, state),
+            Origin::New(state) => (Phase::Starting { call_off }, state),
+            Origin::Former => (Phase::Recovering { desktop: None, call_off }, None),
         };
         let view = SessionView { version: 1, ..SessionView::of_stored(record) };
         let record = view.record.clone();
@@ -242,16 +249,14 @@ impl Session {
             egress: EgressChanges::default(),
             sanitizing: Sanitizing::default(),
             rotating: Rotating::default(),
-            refusals: Refusals::new(origin == Origin::Former),
+            refusals: Refusals::new(is_former),
             reporting: None,
             view,
             timer: None,
-            warnings: match origin {
-                Origin::New => Warnings::default(),
-                Origin::Former => Warnings::inherited(),
-            },
+            warnings: if is_former { Warnings::inherited() } else { Warnings::default() },
             recoveries: Recoveries::default(),
             repairs: None,
+            storage_state,
             drivers: 0,
             storing_profile: false,
             leaving: Vec::new(),

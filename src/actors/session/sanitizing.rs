@@ -141,6 +141,14 @@ impl Session {
             }
             Phase::Closing { .. } => return Err(SessionError::Closing),
         }
+        self.holds_or_finds_vacant(holder)
+    }
+
+    /// Refuses a client that does not hold the session while another one does.
+    pub(super) fn holds_or_finds_vacant(
+        &self,
+        holder: Option<(Generation, LeaseHash)>,
+    ) -> Result<(), SessionError> {
         let occupancy = &self.record.occupancy;
         match (occupancy.holder(), holder) {
             (Some(held), Some((generation, lease))) => Ok(held.check(generation, lease)?),

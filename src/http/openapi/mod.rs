@@ -49,6 +49,8 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::rotate::rotate,
         sessions::extend::extend,
         sessions::screenshot::screenshot,
+        sessions::storage_state::show,
+        sessions::storage_state::put,
         agent::said,
         sessions::renew::renew,
         sessions::renew::change,

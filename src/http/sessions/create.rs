@@ -1,5 +1,6 @@
 //! `POST /v1/browser_sessions`: makes a session, and answers when its browser is ready.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Data;
@@ -10,10 +11,10 @@ use tokio::time::timeout;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{SessionResource, recordings};
+use super::{SessionResource, recordings, storage_state};
 use crate::actors::ask::Address;
 use crate::actors::registry::{Create, Created, Registry, Route, Start};
-use crate::actors::session::Close;
+use crate::actors::session::{Close, STORAGE_STATE};
 use crate::db;
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
@@ -27,11 +28,12 @@ use crate::http::egress::EgressRequest;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
-use crate::http::problem::Problem;
+use crate::http::problem::{Detail, Problem};
 use crate::http::proxy;
-use crate::http::validation::Fields;
+use crate::http::validation::{Fields, PathStep};
 use crate::http::warnings::Warnings;
 use crate::service::profiles;
+use crate::system::storage_state::StorageState;
 
 /// The request for a session. The first fields are the compatible API's; the last are ours.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -73,6 +75,10 @@ pub struct Request {
     egress: Option<EgressRequest>,
     /// True to clear each occupant's data before the next one begins, see `POST …/sanitize`.
     sanitize_on_release: bool,
+    /// Cookies and storage that the browser gets before its start page, in the form of Playwright's
+    /// `storageState`; see `PUT …/storage_state`.
+    #[schema(value_type = Option<Object>)]
+    storage_state: Option<StorageState>,
 }
 
 /// The default time to wait for the browser, in seconds. Clients of the compatible API time out
@@ -102,14 +108,33 @@ pub async fn create(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/browser_sessions", &body, &front)?;
-    let asked: Request = beside(body, parse).await?;
-    once.answer(async move |named| make(&front, caller, &asked, named).await).await
+    let asked = beside(body, |bytes| {
+        let mut asked: Request = parse(bytes).map_err(without_state)?;
+        let state = asked.storage_state.take();
+        let state =
+            state.map(|state| storage_state::checked(state, "storage_state")).transpose()?;
+        Ok((asked, state.map(Arc::new)))
+    });
+    let (asked, state) = asked.await?;
+    once.answer(async move |named| make(&front, caller, &asked, state.as_ref(), named).await).await
+}
+
+/// Returns a problem that repeats no value of a storage state.
+fn without_state(problem: Problem) -> Problem {
+    let is_state =
+        |step: &PathStep| matches!(step, PathStep::Name(name) if name == "storage_state");
+    let is_about_state = match &problem.detail {
+        Detail::Fields(fields) => fields.iter().any(|field| field.loc.iter().any(is_state)),
+        Detail::Text(_) => false,
+    };
+    if is_about_state { storage_state::without_values(problem) } else { problem }
 }
 
 async fn make(
     front: &Front,
     caller: Caller,
     request: &Request,
+    storage_state: Option<&Arc<StorageState>>,
     named: Option<Named<SessionId>>,
 ) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
@@ -122,6 +147,11 @@ async fn make(
         front.check_storage(caller.organization).await?;
     }
     let (mut spec, warning) = request.spec(front)?;
+    if storage_state.is_some()
+        && let Value::Object(echo) = &mut spec.echo
+    {
+        echo.insert(STORAGE_STATE.to_owned(), true.into());
+    }
     let organization = caller.organization;
     spec.profile = request.profile(front, organization).await?;
     let known = match named.filter(|named| named.again) {
@@ -137,7 +167,8 @@ async fn make(
         (_, true) | (None, false) => {
             let must_write = request.browser_profile_access == Some(AccessWish::Write);
             let start = Start::Now;
-            let create = Create { organization, spec, start, run: None, id, must_write };
+            let storage_state = storage_state.cloned();
+            let create = Create { organization, spec, start, run: None, id, must_write, storage_state };
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);

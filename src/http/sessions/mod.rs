@@ -17,9 +17,10 @@ pub mod rotate;
 pub mod sanitize;
 pub mod screenshot;
 pub mod show;
+pub mod storage_state;
 pub mod viewers;
 
-use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
+use actix_web::web::{ServiceConfig, delete, get, patch, post, put, resource as at};
 
 use super::error::ApiError;
 use super::front::Front;
@@ -51,6 +52,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/extend", post().to(extend::extend))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
         .route("/v1/browser_sessions/{id}/vnc", get().to(native::native))
+        .service(
+            at("/v1/browser_sessions/{id}/storage_state")
+                .route(get().to(storage_state::show))
+                .route(put().to(storage_state::put)),
+        )
         .service(
             at("/v1/browser_sessions/{id}/recordings")
                 .route(post().to(recordings::start))

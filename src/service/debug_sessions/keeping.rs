@@ -221,7 +221,15 @@ async fn make(
     };
     // A person who only looks at a workflow needs no browser.
     let start = Start::FirstUse;
-    let create = Create { organization, spec, start, run: None, id: None, must_write: false };
+    let create = Create {
+        organization,
+        spec,
+        start,
+        run: None,
+        id: None,
+        must_write: false,
+        storage_state: None,
+    };
     let Created { id: session, .. } = core.registry.ask(create).await??;
 
     let now = core.world.clock.now();

@@ -24,7 +24,7 @@ use super::Downloads;
 use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
-use super::memory::{Memory, Opening};
+use super::given::Given;
 use super::networking::{self, Found};
 use super::record::Record;
 use super::repairs::Repairs;
@@ -33,6 +33,7 @@ use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
+use crate::system::cdp::Devtools;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
@@ -369,11 +370,12 @@ impl Desktops {
             }
         };
         undo.lock().note(|parts| parts.vnc = Some(Arc::clone(&vnc)));
+        // Its start page would be loaded before the browser has the login.
+        let waits = restored.is_some() || order.storage_state.is_some();
         let start = browser::Start {
             session,
             spec: &order.spec,
-            // Its start page would be loaded before the browser has the cookies.
-            first: if restored.is_some() { First::Nothing } else { First::Page },
+            first: if waits { First::Nothing } else { First::Page },
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -407,22 +409,8 @@ impl Desktops {
             files: Some(files),
             sandbox: Some(!no_sandbox),
         };
-        let mut opening = Opening::new();
-        let tabs = order.spec.start_url.iter().map(ToString::to_string).collect();
-        let is_restored = restored.is_some();
-        let first = Memory { tabs, cookies: restored.unwrap_or_default(), network: None };
-        // If the browser is recovered before its tabs were read, it shows its start page again.
-        if !first.tabs.is_empty() {
-            let file = directory.memory();
-            first.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
-        }
-        if is_restored {
-            let (opened, lost) = first.restore(&devtools).await;
-            tracing::debug!("the browser starts from a profile without {lost}");
-            opening = opened;
-        } else if let Some(url) = &order.spec.start_url {
-            opening.insert(page, url.to_string());
-        }
+        let given = Given { restored, storage_state: order.storage_state.clone() };
+        let opening = given.open(&order.spec, page, &devtools, &directory).await?;
         let saved = Saved {
             session,
             identity,

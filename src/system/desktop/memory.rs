@@ -50,6 +50,18 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// The memory of a browser that shows an empty page.
+    pub(super) fn blank() -> Self {
+        Self { tabs: vec!["about:blank".to_owned()], ..Self::default() }
+    }
+
+    /// Reads the cookies of a browser.
+    pub(super) async fn cookies_of(devtools: &Devtools) -> Result<Vec<Value>, CdpError> {
+        let connection = Connection::open(devtools).await?;
+        let read = connection.call(None, "Storage.getCookies", json!({})).await?;
+        Ok(read.get("cookies").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
     /// Reads `file`; none if it cannot be read. The log has the reason if it cannot be unsealed.
     pub(super) fn read(file: &Kept) -> Option<Self> {
         let text = match file.read() {

@@ -9,6 +9,7 @@ mod directories;
 mod directory;
 pub mod downloads;
 mod former;
+mod given;
 mod keeper;
 mod launch;
 mod memory;

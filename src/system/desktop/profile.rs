@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::closing::Parts;
 use super::directory::Directory;
+use super::given::Restored;
 use super::launch::Desktops;
 use super::memory::Memory;
 use super::running::LiveDesktop;
@@ -26,13 +27,21 @@ use crate::system::cdp::{Connection, Devtools};
 use crate::system::failure::failure;
 use crate::system::process::output;
 use crate::system::profile::{self, BrowserVersion, Meta, Packed};
-use crate::system::seam::PackedProfile;
+use crate::system::seam::{Desktop as _, PackedProfile};
+use crate::system::storage_state::{Selection, Storage, StorageState};
 
 /// The name of the cookies in an archive, a list in the format of `Storage.getCookies`.
 const COOKIES: &str = "cookies.json";
 
+/// The name of the `localStorage` in an archive, a storage state without cookies. Chromium writes it to
+/// its files some seconds after a change.
+const STATE: &str = "storage_state.json";
+
 /// The longest wait for a browser's cookies.
 const READING: Duration = Duration::from_secs(2);
+
+/// The longest wait for a browser's `localStorage`.
+const COLLECTING: Duration = Duration::from_secs(10);
 
 /// The longest wait until all processes of a browser have stopped.
 const STOPPING: Duration = Duration::from_secs(2);
@@ -65,6 +74,30 @@ async fn cookies(devtools: &Devtools) -> Option<Vec<Value>> {
     timeout(READING, read).await.ok().flatten()
 }
 
+/// Reads the `localStorage` of a running browser; none if it does not answer in time, or has more than
+/// fits.
+async fn local_storage(storage: &Storage) -> Option<StorageState> {
+    let selection = Selection { origins: None, indexed_db: false };
+    match timeout(COLLECTING, storage.capture(&selection)).await {
+        Ok(Ok(state)) => Some(StorageState { cookies: Vec::new(), ..state }),
+        Ok(Err(cause)) => {
+            tracing::warn!("the latest changes of localStorage may be missing: {cause}");
+            None
+        }
+        Err(_late) => {
+            tracing::warn!("the latest changes of localStorage may be missing: it took too long");
+            None
+        }
+    }
+}
+
+/// What is packed beside the files of a profile.
+#[derive(Debug, Default)]
+struct Extras {
+    cookies: Vec<Value>,
+    state: Option<StorageState>,
+}
+
 /// The cookies to pack: those of the browser, else those that it had when they were last read.
 fn known(read: Option<Vec<Value>>, directory: &Directory) -> Vec<Value> {
     read.or_else(|| Memory::read(&directory.memory()).map(|memory| memory.cookies))
@@ -72,15 +105,15 @@ fn known(read: Option<Vec<Value>>, directory: &Directory) -> Vec<Value> {
 }
 
 /// Writes an archive of a browser that does not run. A file that could not be completed is removed.
-fn pack(directory: &Directory, cookies: &[Value], into: &Path) -> Result<PackedProfile, Failure> {
-    let packed = write(directory, cookies, into);
+fn pack(directory: &Directory, extras: &Extras, into: &Path) -> Result<PackedProfile, Failure> {
+    let packed = write(directory, extras, into);
     if packed.is_err() {
         let _ = std::fs::remove_file(into); // It may never have been there.
     }
     packed
 }
 
-fn write(directory: &Directory, cookies: &[Value], into: &Path) -> Result<PackedProfile, Failure> {
+fn write(directory: &Directory, extras: &Extras, into: &Path) -> Result<PackedProfile, Failure> {
     let unwritten =
         |cause: io::Error| not_packed(format!("{} could not be written: {cause}", into.display()));
     let mut options = OpenOptions::new();
@@ -91,10 +124,12 @@ fn write(directory: &Directory, cookies: &[Value], into: &Path) -> Result<Packed
         .mode(0o600)
         .open(into)
         .map_err(unwritten)?;
-    let cookies = serde_json::to_vec(cookies).unwrap_or_default();
+    let cookies = serde_json::to_vec(&extras.cookies).unwrap_or_default();
+    let state = extras.state.as_ref().map(|state| serde_json::to_vec(state).unwrap_or_default());
     let created_at = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let meta = Meta { created_at: &created_at, browser_version: None };
-    let extras: [(&str, &[u8]); 1] = [(COOKIES, &cookies)];
+    let mut extras: Vec<(&str, &[u8])> = vec![(COOKIES, &cookies)];
+    extras.extend(state.as_deref().map(|state| (STATE, state)));
     let packed = profile::pack(&directory.profile(), &meta, &extras, &mut file)
         .map_err(|cause| not_packed(text_of(&cause)))?;
     file.sync_all().map_err(unwritten)?;
@@ -112,10 +147,10 @@ fn write(directory: &Directory, cookies: &[Value], into: &Path) -> Result<Packed
 
 async fn pack_apart(
     directory: Directory,
-    cookies: Vec<Value>,
-    into: std::path::PathBuf,
+    extras: Extras,
+    into: PathBuf,
 ) -> Result<PackedProfile, Failure> {
-    let packed = spawn_blocking(move || pack(&directory, &cookies, &into)).await;
+    let packed = spawn_blocking(move || pack(&directory, &extras, &into)).await;
     packed.unwrap_or_else(|cause| Err(not_packed(cause.to_string())))
 }
 
@@ -124,15 +159,17 @@ impl LiveDesktop {
     /// consistent as after its sudden end, from which it recovers.
     pub(super) fn pack_now(
         &self,
-        into: std::path::PathBuf,
+        into: PathBuf,
     ) -> BoxFuture<'static, Result<PackedProfile, Failure>> {
         let directory = self.made.parts.directory.clone();
         let (chromium, devtools) = (self.made.chromium.clone(), Devtools::of(&self.made.identity));
+        let storage = self.storage();
         let work = async move {
             let cookies = known(cookies(&devtools).await, &directory);
+            let extras = Extras { cookies, state: local_storage(&storage).await };
             let still = chromium.pause(STOPPING).await;
             let still = still.ok_or_else(|| not_packed("the browser does not pause".to_owned()))?;
-            let packed = pack_apart(directory, cookies, into).await;
+            let packed = pack_apart(directory, extras, into).await;
             drop(still);
             packed
         };
@@ -159,8 +196,9 @@ impl Parts {
     pub(super) async fn keep_profile(&mut self, cookies: Option<Vec<Value>>, ended: bool) {
         let Some(request) = self.at_end.take() else { return };
         let packed = if ended {
-            let cookies = known(cookies, &self.directory);
-            pack_apart(self.directory.clone(), cookies, request.into).await
+            // The browser has written its storage at its end.
+            let extras = Extras { cookies: known(cookies, &self.directory), state: None };
+            pack_apart(self.directory.clone(), extras, request.into).await
         } else {
             Err(not_packed("the browser does not end".to_owned()))
         };
@@ -188,14 +226,14 @@ impl Desktops {
         Ok(version)
     }
 
-    /// Restores an archive into the empty profile of a session. Resolves with the cookies, which the
-    /// browser gets when it runs.
+    /// Restores an archive into the empty profile of a session. Resolves with what the browser gets when
+    /// it runs.
     pub(super) async fn restore(
         &self,
         packed: PackedProfile,
         directory: Directory,
         program: &Path,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Restored, Failure> {
         let newest = self.version(program).await?;
         let restored = spawn_blocking(move || {
             let refused = |code: &str, message: String| failure("profile", code, message);
@@ -208,8 +246,12 @@ impl Desktops {
             let unpacked = unpacked.map_err(|cause| refused(cause.code(), text_of(&cause)))?;
             browser::remove_experiments(&profile, user)
                 .map_err(|cause| refused("profile_not_written", cause.to_string()))?;
-            let cookies = unpacked.extras.get(COOKIES);
-            Ok(cookies.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default())
+            let extra = |name: &str| unpacked.extras.get(name).map(Vec::as_slice);
+            let cookies = extra(COOKIES).and_then(|bytes| serde_json::from_slice(bytes).ok());
+            let state: Option<StorageState> =
+                extra(STATE).and_then(|bytes| serde_json::from_slice(bytes).ok());
+            let state = state.and_then(|state| state.checked().ok());
+            Ok(Restored { cookies: cookies.unwrap_or_default(), state })
         });
         restored.await.unwrap_or_else(|cause| {
             Err(failure("profile", "profile_not_written", cause.to_string()))

@@ -37,6 +37,7 @@ use crate::system::seam::{
     Copies, Death, Desktop, Egress, Order, PackAtEnd, PackedProfile, Repair, RestartFailed,
     Restarted, Sanitized, Screen, VncServer,
 };
+use crate::system::storage_state::Storage;
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
 
@@ -70,6 +71,7 @@ pub(super) struct LiveDesktop {
     pub(super) screen: Arc<Capture>,
     devices: Devices,
     pub(super) keeper: Keeper,
+    storage: Storage,
     watching: Watching,
     /// The follower of its egress program, if it has one.
     following: Option<Follower>,
@@ -112,6 +114,7 @@ impl LiveDesktop {
         let screen = screen_of(&made, &runtime);
         let devices = devices_of(&made);
         let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
+        let storage = storage(&made, &keeper);
         let watching = watching(&made);
         let following = following(&made, &used);
         let dropped = closing.clone().drop_guard();
@@ -123,6 +126,7 @@ impl LiveDesktop {
             screen,
             devices,
             keeper,
+            storage,
             watching,
             following,
             used,
@@ -141,6 +145,7 @@ impl LiveDesktop {
             self.devices = devices_of(&self.made);
         }
         self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
+        self.storage = storage(&self.made, &self.keeper);
         self.watching = watching(&self.made);
         if self.following.is_none() {
             self.following = following(&self.made, &self.used);
@@ -159,6 +164,11 @@ fn devices_of(made: &Made) -> Devices {
 
 fn watching(made: &Made) -> Watching {
     Watching::start(&made.downloads, Devtools::of(&made.identity), made.chromium.clone())
+}
+
+fn storage(made: &Made, keeper: &Keeper) -> Storage {
+    let profile = made.parts.directory.profile();
+    Storage::new(Devtools::of(&made.identity), profile, keeper.remember())
 }
 
 fn following(made: &Made, used: &watch::Sender<bool>) -> Option<Follower> {
@@ -301,6 +311,10 @@ impl Desktop for LiveDesktop {
 
     fn downloads(&self) -> Downloads {
         self.made.downloads.clone()
+    }
+
+    fn storage(&self) -> Storage {
+        self.storage.clone()
     }
 
     fn egress(&self) -> Option<Arc<dyn Egress>> {

@@ -19,6 +19,7 @@ use crate::domain::session::{DesktopIdentity, Failure, SessionSpec};
 use crate::system::desktop::Downloads;
 use crate::system::input::Devices;
 use crate::system::limits::{NoRoom, Usage};
+use crate::system::storage_state::{Storage, StorageState};
 
 /// The session and specification of a desktop to start.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Order {
     pub is_exhausted: bool,
     /// The profile that the browser starts from.
     pub profile: Option<PackedProfile>,
+    /// The storage state that the browser gets before its start page is opened.
+    pub storage_state: Option<Arc<StorageState>>,
 }
 
 /// The reasons for which no desktop came up. All parts that were started have been ended.
@@ -219,6 +222,11 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// The files that its browser downloads.
     fn downloads(&self) -> Downloads {
         Downloads::none()
+    }
+
+    /// The cookies and the storage of its browser.
+    fn storage(&self) -> Storage {
+        Storage::none()
     }
 
     /// The desktop's egress program; none if it shares the server's network.

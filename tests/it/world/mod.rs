@@ -20,6 +20,7 @@ mod rules;
 mod runs;
 mod sanitizing;
 mod sdk;
+mod storage_state;
 mod streams;
 mod templates;
 mod typing;

@@ -318,6 +318,14 @@ async fn a_session_that_comes_too_late_for_its_run_is_closed() {
     let late = stage
         .registry
         .ask(Create { organization, spec, start: Start::Now, run: None, id: None, must_write: false })
+        .ask(Create {
+            organization,
+            spec,
+            start: Start::Now,
+            run: None,
+            id: None,
+            storage_state: None,
+        })
         .await;
     assert!(matches!(late, Err(Unanswered::Late)), "{late:?}");
     *stage.rows.slow.lock() = Duration::ZERO;

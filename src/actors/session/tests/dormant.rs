@@ -16,6 +16,7 @@ async fn dormant(stage: &Stage) -> (SessionId, watch::Receiver<SessionView>) {
         run: None,
         id: None,
         must_write: false,
+        storage_state: None,
     };
     let Created { id, view } = stage.registry.ask(create).await.unwrap().unwrap();
     assert!(view.borrow().record.is_dormant());

@@ -36,7 +36,7 @@ fn program(stage: &Stage) -> Arc<FakeEgress> {
 
 async fn made(stage: &Stage, spec: SessionSpec, start: Start) -> Created {
     let organization = Stage::organization();
-    let create = Create { organization, spec, start, run: None, id: None, must_write: false };
+    let create = Create { organization, spec, start, run: None, id: None, must_write: false, storage_state: None };
     stage.registry.ask(create).await.unwrap().unwrap()
 }
 
@@ -298,6 +298,7 @@ async fn an_organization_that_has_used_up_its_traffic_reaches_nothing_until_it_m
         run: None,
         id: None,
         must_write: false,
+        storage_state: None,
     };
     let refused = stage.registry.ask(create).await.unwrap();
     let Err(RegistryError::Quota(refusal)) = refused else { panic!("{refused:?}") };

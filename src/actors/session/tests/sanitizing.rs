@@ -28,6 +28,7 @@ async fn cleaned(stage: &Stage) -> (SessionId, watch::Receiver<SessionView>) {
         run: None,
         id: None,
         must_write: false,
+        storage_state: None,
     };
     let Created { id, mut view } = stage.registry.ask(create).await.unwrap().unwrap();
     view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();

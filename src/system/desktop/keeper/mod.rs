@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -41,6 +41,7 @@ use crate::system::cdp::{CdpError, CdpEvent, Connection, Devtools};
 use crate::system::display::Cookie;
 use crate::system::process::Process;
 use crate::system::settings::Settings;
+use crate::system::storage_state::Remember;
 use crate::system::vnc::Server;
 
 /// The time between a navigation and the reading of cookies, which is longer than a redirection takes.
@@ -87,6 +88,7 @@ type Hung = Arc<Mutex<Option<Failure>>>;
 #[derive(Debug)]
 pub(super) struct Keeper {
     hung: Hung,
+    remember: Remember,
     ended: CancellationToken,
     work: Option<JoinHandle<()>>,
     _dropped: DropGuard,
@@ -97,6 +99,7 @@ impl Keeper {
         let (ended, hung) = (CancellationToken::new(), Hung::default());
         let span = tracing::info_span!("keeper", session.id = %kept.session);
         let hangs = Arc::clone(&hung);
+        let (remember, requests) = Remember::channel();
         let watch = Watch {
             kept,
             hung: hangs,
@@ -106,6 +109,8 @@ impl Keeper {
             last_tab: LastTab::unknown(Instant::now()),
             suspects: Vec::new(),
             known: None,
+            requests,
+            waiting: Vec::new(),
         };
         let over = ended.clone();
         let work = async move {
@@ -116,7 +121,7 @@ impl Keeper {
         };
         let work = Some(runtime.spawn(work.instrument(span)));
         let dropped = ended.clone().drop_guard();
-        Self { hung, ended, work, _dropped: dropped }
+        Self { hung, remember, ended, work, _dropped: dropped }
     }
 
     /// Ends the keeper, and resolves when it writes nothing any more.
@@ -125,6 +130,11 @@ impl Keeper {
         if let Some(work) = self.work.take() {
             let _ = work.await; // A panic ends it as well.
         }
+    }
+
+    /// Has the cookies read and stored at once.
+    pub(super) fn remember(&self) -> Remember {
+        self.remember.clone()
     }
 
     /// The reason for which the keeper ended a part, if it did.
@@ -145,6 +155,10 @@ struct Watch {
     suspects: Vec<Stopped>,
     /// The content of the memory file.
     known: Option<Memory>,
+    /// Requests to read the cookies at once.
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
+    /// The requests that the next read answers.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Watch {
@@ -232,6 +246,11 @@ impl Watch {
                     self.succeed(connection).await;
                     fresh = Instant::now();
                 }
+                Some(request) = self.requests.recv() => {
+                    self.waiting.push(request);
+                    // A read in progress may be older than the change that this one is for.
+                    reading = Some(read_cookies(connection));
+                }
                 () = looks => {
                     self.check(Some(connection), used).await;
                     next = Instant::now() + every;
@@ -247,6 +266,9 @@ impl Watch {
                     match read {
                         Ok(read) if self.believes(&network) => self.remember(&read, &network),
                         Ok(_) | Err(_) => {}
+                    }
+                    for request in self.waiting.drain(..) {
+                        let _ = request.send(()); // The caller may have left.
                     }
                     network.find();
                     let now = network.identity().cloned();

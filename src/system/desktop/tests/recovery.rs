@@ -24,7 +24,12 @@ impl World {
         settings: Settings,
     ) -> Result<Box<dyn Desktop>, AdoptError> {
         let runtime = tokio::runtime::Handle::current();
-        let order = Order { session: self.session, spec: small(None), is_exhausted: false, profile: None };
+        let order = Order {
+            session: self.session,
+            spec: small(None),
+            is_exhausted: false,
+            profile: None, storage_state: None,
+        };
         Desktops::new(&self.data, sealed(settings), runtime).adopt(order).await
     }
 }

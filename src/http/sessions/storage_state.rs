@@ -1,0 +1,321 @@
+//! `/v1/browser_sessions/{id}/storage_state`: the cookies and the storage of a session's browser.
+//!
+//! They are logins: a client needs a key of the organization, and no answer to a fault repeats a value.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use utoipa::{IntoParams, ToSchema};
+
+use super::ask_session;
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{OpenStorage, SessionError};
+use crate::actors::views::SessionView;
+use crate::domain::ids::SessionId;
+use crate::domain::lease::{LeaseHash, LeaseToken};
+use crate::domain::occupancy::Generation;
+use crate::http::body::{LargeBody, PathId, Query, beside, parse_with_nul};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::{Detail, Problem};
+use crate::http::validation::{Fields, RequestPart};
+use crate::system::storage_state::{
+    Applied, MOST_ORIGINS, Mode, Selection, StorageError, StorageState, web_origin,
+};
+
+/// The cookies and the storage of a browser, in the form of Playwright's `storageState`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = StorageState)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes `StorageState` of a floor that knows no API")]
+pub struct StorageStateResource {
+    /// The cookies: `{name, value, domain, path, expires, httpOnly, secure, sameSite, partitionKey}`. `expires`
+    /// is -1 for a cookie that ends with the browser.
+    #[schema(value_type = Vec<Object>)]
+    cookies: Vec<Value>,
+    /// The storage of each origin: `{origin, localStorage: [{name, value}], indexedDB: [{name, version,
+    /// stores}]}`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    origins: Option<Vec<Value>>,
+    /// The parts that were left out. Without an effect in a request.
+    warning: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct ReadParams {
+    /// False to leave out IndexedDB.
+    indexed_db: Option<bool>,
+    /// The origins to read, such as `https://example.com`; then only the cookies that they get are read as
+    /// well. All of them by default.
+    origins: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct WriteParams {
+    /// True to remove all other cookies, and the storage, caches and service workers of all origins.
+    replace: Option<bool>,
+    /// The holder's fencing token, where the session is held.
+    generation: Option<String>,
+    /// The holder's lease token, where the session is held.
+    lease_token: Option<String>,
+}
+
+/// The parts of a storage state that were applied.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StorageStateApplied)]
+pub struct Response {
+    /// The session's id, `pbs_…`.
+    browser_session_id: String,
+    /// The number of cookies.
+    cookies: usize,
+    /// The number of origins whose storage was written.
+    origins: usize,
+    /// The cookies that the browser rejected, and the parts that it has not stored yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+}
+
+impl ReadParams {
+    fn selection(self) -> Result<Selection, Problem> {
+        let mut fields = Fields::of(RequestPart::Query);
+        let given = self.origins.unwrap_or_default();
+        let few = given.len() <= MOST_ORIGINS;
+        fields.require("origins", given.len(), few, format!("expected at most {MOST_ORIGINS}"));
+        let mut origins = Vec::new();
+        for origin in &given {
+            let read = web_origin(origin).ok_or("expected origins such as https://example.com");
+            origins.extend(fields.check("origins", origin.as_str(), read));
+        }
+        fields.finish()?;
+        let origins = (!given.is_empty()).then(|| origins.into_iter().collect());
+        Ok(Selection { origins, indexed_db: self.indexed_db.unwrap_or(true) })
+    }
+}
+
+impl WriteParams {
+    /// Returns the proof of the holder, if the request presents one.
+    fn holder(&self) -> Result<Option<(Generation, LeaseHash)>, Problem> {
+        if self.generation.is_none() && self.lease_token.is_none() {
+            return Ok(None);
+        }
+        let mut fields = Fields::of(RequestPart::Query);
+        let given = self.generation.as_deref().unwrap_or_default();
+        let number = given.parse::<i64>();
+        let number = number.map_err(|_no_number| "expected the generation that begin returned");
+        let generation = fields.check("generation", given, number);
+        // The error does not repeat a secret, not even a wrong one.
+        let token = self.lease_token.as_deref().unwrap_or_default().parse::<LeaseToken>();
+        let token = fields.check("lease_token", Value::Null, token);
+        fields.finish()?;
+        let proof = generation.zip(token);
+        Ok(proof.map(|(generation, token)| (Generation::new(generation), token.hash())))
+    }
+}
+
+/// Checks a storage state that a request has in `field`; an empty text for the whole body.
+pub fn checked(state: StorageState, field: &str) -> Result<StorageState, Problem> {
+    state.checked().map_err(|faults| {
+        let mut fields = Fields::new();
+        for fault in faults {
+            let at =
+                if field.is_empty() { fault.field } else { format!("{field}.{}", fault.field) };
+            fields.refuse(&at, Value::Null, fault.message);
+        }
+        fields.finish().err().unwrap_or_else(|| Problem::invalid(Vec::new()))
+    })
+}
+
+/// Returns a problem that repeats no value of a storage state.
+pub fn without_values(mut problem: Problem) -> Problem {
+    if let Detail::Fields(fields) = &mut problem.detail {
+        for field in fields {
+            field.input = Value::Null;
+        }
+    }
+    problem
+}
+
+/// The answer if a storage state was not read or written.
+fn failed(cause: &StorageError, view: Option<&watch::Receiver<SessionView>>) -> ApiError {
+    let is_over = |view: &watch::Receiver<SessionView>| view.borrow().closing;
+    if matches!(cause, StorageError::Unanswered) && view.is_none_or(is_over) {
+        return RouteError::Session(SessionError::Closing).into();
+    }
+    let status = match cause {
+        StorageError::Unanswered => StatusCode::SERVICE_UNAVAILABLE,
+        StorageError::TooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+        StorageError::Refused { .. } | StorageError::Unsupported | StorageError::Incomplete(_) => {
+            StatusCode::FAILED_DEPENDENCY
+        }
+    };
+    let problem = Problem::new(status, cause.code(), cause.to_string());
+    match cause {
+        StorageError::Unanswered => problem.retryable().into(),
+        StorageError::Incomplete(failed) => problem.with("failed", failed).into(),
+        StorageError::TooLarge | StorageError::Refused { .. } | StorageError::Unsupported => {
+            problem.into()
+        }
+    }
+}
+
+/// Returns the cookies, the `localStorage` and the databases of the session's browser, in the form of
+/// Playwright's `storageState`. Tabs stay where they are, and nothing is requested from the network.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/storage_state",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), ReadParams),
+    responses(
+        (status = 200, description = "The storage state; `warning` names what was left out", body = StorageStateResource),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "Its browser does not run yet"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Parameters are invalid, or the state is larger than 32 MiB"),
+        (status = 424, description = "The browser rejected a command"),
+    ),
+)]
+pub async fn show(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Query(params): Query<ReadParams>,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let selection = params.selection()?;
+    let message = OpenStorage { holder: None, writes: false };
+    let route = Route { organization: caller.organization, session: id, message };
+    let storage = ask_session(&front, route).await?;
+    let view = front.world.views.session(caller.organization, id);
+    let work = async move {
+        let state = storage.capture(&selection).await?;
+        serde_json::to_vec(&state).map_err(|_cause| StorageError::Unanswered)
+    };
+    // A client that leaves ends it.
+    let read = AbortOnDropHandle::new(front.world.runtime.spawn(work)).await;
+    let read = read.unwrap_or(Err(StorageError::Unanswered));
+    let bytes = read.map_err(|cause| failed(&cause, view.as_ref()))?;
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(bytes))
+}
+
+/// Writes cookies, `localStorage` and databases into the session's browser, from a file of Playwright's
+/// `storageState` or the answer of `GET`. Answered when they outlive the browser. Rejected while the session is
+/// held (`session_occupied`), unless the holder presents its lease, and while a person has control.
+#[utoipa::path(
+    put,
+    path = "/v1/browser_sessions/{browser_session_id}/storage_state",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), WriteParams),
+    request_body = StorageStateResource,
+    responses(
+        (status = 200, description = "The parts that were applied", body = Response),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "The session is occupied, the caller no longer holds it, a person has control, or its browser does not run yet"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+        (status = 424, description = "The browser did not take the storage of some origins; `failed` names them"),
+    ),
+)]
+pub async fn put(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Query(params): Query<WriteParams>,
+    LargeBody(body): LargeBody,
+    front: Data<Front>,
+) -> Result<Json<Response>, ApiError> {
+    let holder = params.holder()?;
+    let state = beside(body, |bytes| {
+        let state = parse_with_nul::<StorageState>(bytes).map_err(without_values)?;
+        checked(state, "")
+    });
+    let state = state.await?;
+    let mode = if params.replace == Some(true) { Mode::Replace } else { Mode::Merge };
+    let message = OpenStorage { holder, writes: true };
+    let route = Route { organization: caller.organization, session: id, message };
+    let storage = ask_session(&front, route).await?;
+    let view = front.world.views.session(caller.organization, id);
+    let lost = until_lost(view.clone(), holder.map(|(generation, _lease)| generation));
+    let work = async move {
+        tokio::select! {
+            applied = storage.apply(&state, mode) => applied.map_err(Interrupted::Failed),
+            refusal = lost => Err(Interrupted::Refused(Box::new(refusal))),
+        }
+    };
+    // It goes on if the client leaves.
+    let applied = front.world.runtime.spawn(work).await;
+    let applied = applied.unwrap_or(Err(Interrupted::Failed(StorageError::Unanswered)));
+    let Applied { cookies, origins, warning } = applied.map_err(|cause| match cause {
+        Interrupted::Failed(cause) => failed(&cause, view.as_ref()),
+        Interrupted::Refused(refusal) => RouteError::Session(*refusal).into(),
+    })?;
+    Ok(Json(Response { browser_session_id: id.to_string(), cookies, origins, warning }))
+}
+
+/// The reason for which a state was not written to its end.
+enum Interrupted {
+    Failed(StorageError),
+    Refused(Box<SessionError>),
+}
+
+/// Resolves when the holder of this generation no longer holds the session; never without a holder.
+async fn until_lost(
+    view: Option<watch::Receiver<SessionView>>,
+    generation: Option<Generation>,
+) -> SessionError {
+    let (Some(mut view), Some(presented)) = (view, generation) else {
+        return std::future::pending().await;
+    };
+    let holds = |view: &SessionView| {
+        let held = view.record.occupancy.holder();
+        held.is_some_and(|held| held.generation == presented)
+    };
+    match view.wait_for(|view| !holds(view)).await {
+        Ok(view) => view.record.occupancy.lost(presented).into(),
+        Err(_gone) => SessionError::Closing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(origins: &[&str]) -> Result<Selection, Problem> {
+        let origins = Some(origins.iter().map(|&origin| origin.to_owned()).collect());
+        ReadParams { origins, indexed_db: None }.selection()
+    }
+
+    #[test]
+    fn only_origins_of_web_pages_can_be_read() {
+        let read = selection(&["https://a.example/", "http://b.example:80"]).unwrap();
+        let expected = ["http://b.example", "https://a.example"].map(str::to_owned);
+        assert_eq!(read.origins, Some(expected.into()));
+        assert!(read.indexed_db);
+        assert_eq!(selection(&[]).unwrap().origins, None);
+        for wrong in ["chrome://settings", "file:///", "a.example", "https://a.example/b"] {
+            assert!(selection(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_state_repeats_no_value() {
+        let body = br#"{"cookies": [{"name": "a", "value": "hush", "domain": "a", "path": "/", "x": "hush"}]}"#;
+        let problem = parse_with_nul::<StorageState>(body).map_err(without_values).unwrap_err();
+        let text = problem.body().to_string();
+        assert!(text.contains("extra_forbidden") && !text.contains("hush"), "{text}");
+        let body = br#"{"cookies": [{"name": "a", "value": "hush"}]}"#;
+        let problem = parse_with_nul::<StorageState>(body).map_err(without_values).unwrap_err();
+        let text = problem.body().to_string();
+        assert!(text.contains("missing") && !text.contains("hush"), "{text}");
+    }
+}

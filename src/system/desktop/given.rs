@@ -1,0 +1,98 @@
+//! The state that a new browser gets before its start page: that of a profile, and a storage state.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::directory::Directory;
+use super::memory::{Memory, Opening};
+use crate::domain::session::{Failure, SessionSpec};
+use crate::system::cdp::Devtools;
+use crate::system::failure::{directory as directory_failed, failure};
+use crate::system::storage_state::{self, Mode, StorageError, StorageState};
+
+/// The parts of a profile that are not in its files.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    /// The cookies, in the format of `Storage.getCookies`.
+    pub(super) cookies: Vec<Value>,
+    /// The storage that the browser had not written to its files, or that came without files.
+    pub(super) state: Option<StorageState>,
+}
+
+/// The state for a new browser.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) restored: Option<Restored>,
+    /// The storage state that the client requested.
+    pub(super) storage_state: Option<Arc<StorageState>>,
+}
+
+impl Given {
+    /// Gives the state to a browser that shows an empty page, then opens the start page. A browser that gets
+    /// none shows that already, in the target `page`. Resolves with the pages that are being opened.
+    pub(super) async fn open(
+        self,
+        spec: &SessionSpec,
+        page: String,
+        devtools: &Devtools,
+        directory: &Directory,
+    ) -> Result<Opening, Failure> {
+        let Self { restored, storage_state } = self;
+        let has_state = restored.is_some() || storage_state.is_some();
+        let mut cookies = Vec::new();
+        if let Some(Restored { cookies: known, state }) = restored {
+            let login = Memory { cookies: known, ..Memory::default() };
+            let (_none, lost) = login.restore(devtools).await;
+            tracing::debug!("the browser starts from a profile without {lost}");
+            cookies = login.cookies;
+            if let Some(state) = state {
+                cookies = with_state(&state, devtools, directory).await?;
+            }
+        }
+        if let Some(state) = &storage_state {
+            cookies = with_state(state, devtools, directory).await?;
+        }
+        // If the browser is recovered before its tabs were read, it shows its start page again.
+        let first = spec.start_url.as_ref().map(ToString::to_string);
+        if first.is_some() || has_state {
+            let tabs = first.as_ref().map_or_else(|| Memory::blank().tabs, |url| vec![url.clone()]);
+            let file = directory.memory();
+            Memory { tabs, cookies, network: None }
+                .write(&file)
+                .map_err(|cause| directory_failed(file.path(), &cause))?;
+        }
+        let mut opening = Opening::new();
+        match first {
+            Some(url) if has_state => {
+                let tabs = Memory { tabs: vec![url], ..Memory::default() };
+                (opening, _) = tabs.restore(devtools).await;
+            }
+            Some(url) => drop(opening.insert(page, url)),
+            None => {}
+        }
+        Ok(opening)
+    }
+}
+
+/// Gives a browser a storage state. Returns all its cookies, which Chromium itself stores half a minute
+/// later.
+async fn with_state(
+    state: &StorageState,
+    devtools: &Devtools,
+    directory: &Directory,
+) -> Result<Vec<Value>, Failure> {
+    let profile = directory.profile();
+    let applied = storage_state::apply(devtools, &profile, state, Mode::Merge).await;
+    let applied = applied.map_err(|cause| not_applied(&cause))?;
+    if let Some(warning) = applied.warning {
+        tracing::warn!("the storage state of a new session was applied, but: {warning}");
+    }
+    let cookies = Memory::cookies_of(devtools).await;
+    cookies.map_err(|_cause| not_applied(&StorageError::Unanswered))
+}
+
+fn not_applied(cause: &StorageError) -> Failure {
+    let hint = "correct the `storage_state`, or create the session without it";
+    failure("chromium", cause.code(), cause.to_string()).hint(hint)
+}
