@@ -34,6 +34,7 @@ pub use launch::Desktops;
 pub use crate::system::limits::{NoRoom, Usage};
 pub use crate::system::seam::{
     AdoptError, CaptureError, Copies, Death, Desktop, Egress, EgressError, EgressOutcome,
-    EgressStatus, Files, Following, Format, Launch, LaunchError, Order, PackAtEnd, PackedProfile, Picture, Reel, Repair,
-    RestartFailed, Restarted, Sanitized, Screen, VncEndpoint, VncSeat, VncServer,
+    EgressStatus, Files, Following, Format, Launch, LaunchError, Order, PackAtEnd, PackedProfile,
+    Picture, Reel, Repair, RestartFailed, Restarted, Sanitized, Screen, VncEndpoint, VncSeat,
+    VncServer,
 };

@@ -7,10 +7,10 @@ use tokio::time::{pause, sleep};
 
 use super::*;
 use crate::actors::session::{KeepProfile, Renew};
-use crate::domain::profile::ProfileAccess;
 use crate::actors::settings::Settings;
 use crate::domain::deadlines::DeadlineKind;
 use crate::domain::event::{EventKind, NewEvent};
+use crate::domain::profile::ProfileAccess;
 
 /// The events that were recorded so far.
 async fn recorded(stage: &mut Stage) -> Vec<NewEvent> {

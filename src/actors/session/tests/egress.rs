@@ -36,7 +36,15 @@ fn program(stage: &Stage) -> Arc<FakeEgress> {
 
 async fn made(stage: &Stage, spec: SessionSpec, start: Start) -> Created {
     let organization = Stage::organization();
-    let create = Create { organization, spec, start, run: None, id: None, must_write: false, storage_state: None };
+    let create = Create {
+        organization,
+        spec,
+        start,
+        run: None,
+        id: None,
+        must_write: false,
+        storage_state: None,
+    };
     stage.registry.ask(create).await.unwrap().unwrap()
 }
 

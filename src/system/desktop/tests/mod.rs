@@ -69,7 +69,13 @@ impl World {
     }
 
     async fn launch(&self, spec: SessionSpec) -> Result<Box<dyn Desktop>, LaunchError> {
-        let order = Order { session: self.session, spec, is_exhausted: false, profile: None, storage_state: None };
+        let order = Order {
+            session: self.session,
+            spec,
+            is_exhausted: false,
+            profile: None,
+            storage_state: None,
+        };
         self.desktops.launch(order, CancellationToken::new()).await
     }
 
@@ -267,7 +273,8 @@ async fn three_desktops_have_displays_ports_and_pictures_of_their_own() {
             session: SessionId::from(number),
             spec: colour(name),
             is_exhausted: false,
-            profile: None, storage_state: None,
+            profile: None,
+            storage_state: None,
         };
         world.desktops.launch(order, CancellationToken::new())
     });
@@ -408,7 +415,8 @@ async fn a_launch_that_is_called_off_at_any_time_leaves_nothing() {
             session: world.session,
             spec: small(None),
             is_exhausted: false,
-            profile: None, storage_state: None,
+            profile: None,
+            storage_state: None,
         };
         let launch = world.desktops.launch(order, call_off.clone());
         sleep(Duration::from_millis(after)).await; // The test varies the moment.
@@ -429,7 +437,8 @@ async fn a_launch_that_nobody_waits_for_is_undone() {
         session: world.session,
         spec: small(None),
         is_exhausted: false,
-        profile: None, storage_state: None,
+        profile: None,
+        storage_state: None,
     };
     drop(world.desktops.launch(order, CancellationToken::new()));
     let directory = world.desktops.directory(world.session);

@@ -28,7 +28,8 @@ impl World {
             session: self.session,
             spec: small(None),
             is_exhausted: false,
-            profile: None, storage_state: None,
+            profile: None,
+            storage_state: None,
         };
         Desktops::new(&self.data, sealed(settings), runtime).adopt(order).await
     }

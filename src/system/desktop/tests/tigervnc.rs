@@ -101,7 +101,8 @@ async fn a_display_that_serves_vnc_is_taken_over_by_a_server_that_would_start_an
         session: world.session,
         spec: small(None),
         is_exhausted: false,
-        profile: None, storage_state: None,
+        profile: None,
+        storage_state: None,
     };
     let desktop = another.adopt(order).await.unwrap();
     assert_eq!(desktop.identity(), &identity);
