@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
 use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -54,6 +55,7 @@ store! {
     ) -> () = sessions::set_sanitize_after;
     set_sanitize_due(id: SessionId, due: Option<Generation>) -> () = sessions::set_sanitize_due;
     rotate_session(id: SessionId, next: Rotated) -> () = sessions::rotate;
+    change_settings(id: SessionId, settings: BrowserSettings) -> () = sessions::change_settings;
     change_egress(id: SessionId, spec: SessionSpec) -> () = sessions::change_egress;
     stored_bytes(organization: OrganizationId) -> u64 = artifacts::bytes_of;
     organization_egress(organization: OrganizationId) -> EgressLists = organizations::egress;

@@ -43,6 +43,7 @@ mod quotas;
 mod requests;
 mod rotation;
 mod sessions;
+mod settings;
 mod stopping;
 mod support;
 mod tenants;

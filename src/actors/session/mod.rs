@@ -54,6 +54,7 @@ mod rotating;
 mod rotations;
 mod sanitizing;
 mod sanitizings;
+mod settings;
 mod timer;
 mod turns;
 mod viewers;
@@ -95,6 +96,8 @@ pub use self::rotations::{NewLease, RotateReport};
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeWhenLeft};
 pub use self::sanitizings::SanitizeReport;
 use self::sanitizings::Sanitizing;
+pub use self::settings::ChangeSettings;
+use self::settings::SettingsChanges;
 use self::turns::QueuedChange;
 use self::viewers::Watchers;
 pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
@@ -176,6 +179,7 @@ pub struct Session {
     collecting: Option<Collecting>,
     egress: EgressChanges,
     sanitizing: Sanitizing,
+    settings: SettingsChanges,
     rotating: Rotating,
     refusals: Refusals,
     /// The task that reports refused requests.
@@ -237,6 +241,7 @@ impl Session {
             collecting: None,
             egress: EgressChanges::default(),
             sanitizing: Sanitizing::default(),
+            settings: SettingsChanges::default(),
             rotating: Rotating::default(),
             refusals: Refusals::new(origin == Origin::Former),
             reporting: None,

@@ -10,11 +10,12 @@ use tokio::time::timeout;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{SessionResource, recordings};
+use super::{SessionResource, recordings, settings};
 use crate::actors::ask::Address;
 use crate::actors::registry::{Create, Created, Registry, Route, Start};
 use crate::actors::session::Close;
 use crate::db;
+use crate::domain::browser_settings::SettingsPatch;
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -63,6 +64,10 @@ pub struct Request {
     egress: Option<EgressRequest>,
     /// True to clear each occupant's data before the next one begins, see `POST …/sanitize`.
     sanitize_on_release: bool,
+    /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
+    /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height}}`.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<SettingsPatch>,
 }
 
 /// The default time to wait for the browser, in seconds. Clients of the compatible API time out
@@ -186,6 +191,7 @@ impl Request {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
+        let settings = settings::new(self.settings.as_ref(), &mut fields);
         fields.finish()?;
         if self.generate_browser_profile {
             return Err(no_profiles());
@@ -213,6 +219,7 @@ impl Request {
                 "record": self.record.and_then(Asked::options),
             }),
             sanitize_after: self.sanitize_on_release.then(Generation::default),
+            settings,
             ..SessionSpec::default()
         };
         let mut warnings = Warnings::default();

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::{First, Start};
+use crate::domain::browser_settings::{BrowserSettings, ColorScheme};
 use crate::system::settings::Settings;
 
 /// The least free shared memory in bytes. With less, Chromium uses files, because it crashes when
@@ -87,6 +88,7 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         let proxy = proxy.as_str().trim_end_matches('/');
         flags.push(format!("--proxy-server={proxy}").into());
     }
+    flags.extend(of_settings(&start.spec.settings));
     flags.extend(settings.chromium_arguments.iter().map(Into::into));
     flags.push(match start.first {
         First::Page => {
@@ -96,6 +98,39 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         First::Last => "--restore-last-session".into(),
     });
     flags
+}
+
+/// The arguments for the settings of a session. They reach all targets, also those that DevTools
+/// overrides do not, and last when the server is away.
+fn of_settings(settings: &BrowserSettings) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    let mut add = |name: &str, value: &str| flags.push(format!("--{name}={value}").into());
+    if let (Some(locale), Some(languages)) = (&settings.locale, settings.languages()) {
+        add("lang", locale);
+        add("accept-lang", &languages);
+    }
+    if let Some(user_agent) = &settings.user_agent {
+        add("user-agent", user_agent);
+    }
+    // A phone has the factor of its screen, and the browser around it stays as it is.
+    if let (Some(factor), None) = (settings.device_scale_factor, settings.mobile) {
+        add("force-device-scale-factor", &factor.to_string());
+    }
+    match settings.color_scheme {
+        Some(ColorScheme::Dark) => flags.push("--force-dark-mode".into()),
+        // The profile may have another one.
+        Some(ColorScheme::Light) => flags.push("--blink-settings=preferredColorScheme=1".into()),
+        Some(ColorScheme::NoPreference) | None => {}
+    }
+    flags
+}
+
+/// The variables for the settings of a session.
+pub(super) fn environment(settings: &BrowserSettings) -> Vec<(OsString, OsString)> {
+    let locale = settings.locale.as_ref().map(|locale| ("LANGUAGE", locale.replace('-', "_")));
+    let timezone = settings.timezone.as_ref().map(|timezone| ("TZ", timezone.clone()));
+    let set = locale.into_iter().chain(timezone);
+    set.map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// True if `/dev/shm` has room for a browser.

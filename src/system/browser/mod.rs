@@ -144,6 +144,8 @@ pub fn spawn(
     ];
     let set = settings.chromium_environment.iter();
     environment.extend(set.map(|(name, value)| (name.into(), value.into())));
+    // Later, so that the settings of the session take precedence over those of all.
+    environment.extend(flags::environment(&start.spec.settings));
     let landlock = Landlock {
         read: [start.authority, start.uploads].map(Into::into).to_vec(),
         write: [start.profile, start.home, start.downloads, start.temporary]

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::closing::Parts;
 use super::directory::{Directory, Saved};
+use super::emulation::Emulation;
 use super::launch::{Desktops, VncOrder};
 use super::memory::Opening;
 use super::record::Record;
@@ -111,6 +112,13 @@ impl Desktops {
             cookie: digits,
         });
         let windows = windows::fit(identity.display_number, cookie);
+        let emulation = Emulation::start(
+            Devtools::of(&identity),
+            chromium.clone(),
+            directory.started_settings(),
+            order.spec.settings.clone(),
+            runtime,
+        );
         let desktops = self.clone();
         let made = Made {
             desktops,
@@ -127,6 +135,7 @@ impl Desktops {
             repairs,
             downloads: self.downloads_of(session),
             opening: Opening::new(),
+            emulation,
         };
         Ok((LiveDesktop::new(made, runtime.clone()), strays))
     }

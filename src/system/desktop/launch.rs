@@ -22,6 +22,7 @@ use super::Downloads;
 use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
+use super::emulation::{self, Emulation};
 use super::memory::{Memory, Opening};
 use super::networking::{self, Found};
 use super::record::Record;
@@ -343,10 +344,16 @@ impl Desktops {
             }
         };
         undo.lock().note(|parts| parts.vnc = Some(Arc::clone(&vnc)));
+        let wanted = &order.spec.settings;
+        directory
+            .set_started_settings(wanted)
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
+        // The start page is opened once the settings are in force.
+        let is_later = emulation::is_needed(wanted) && order.spec.start_url.is_some();
         let start = browser::Start {
             session,
             spec: &order.spec,
-            first: First::Page,
+            first: if is_later { First::Nothing } else { First::Page },
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -367,6 +374,12 @@ impl Desktops {
         let (browser::Ready { devtools, page }, ()) =
             tokio::try_join!(browser::ready(&chromium, &start, settings), eager)?;
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
+        let (reached, process) = (devtools.clone(), chromium.clone());
+        let emulation = Emulation::start(reached, process, wanted.clone(), wanted.clone(), runtime);
+        emulation.in_force().await;
+        if let Some(url) = order.spec.start_url.as_ref().filter(|_url| is_later) {
+            emulation::navigate(&devtools, &page, url.as_str(), runtime).await;
+        }
 
         let identity = DesktopIdentity {
             display_number,
@@ -416,6 +429,7 @@ impl Desktops {
             repairs,
             downloads: self.downloads_of(order.session),
             opening,
+            emulation,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }

@@ -8,6 +8,7 @@ mod confining;
 mod directories;
 mod directory;
 pub mod downloads;
+mod emulation;
 mod former;
 mod keeper;
 mod launch;

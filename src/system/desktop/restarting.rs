@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Saved;
+use super::emulation::Emulation;
 use super::memory::Memory;
 use super::networking::{self, Found};
 use super::running::LiveDesktop;
@@ -150,6 +151,11 @@ impl LiveDesktop {
             .make_folders()
             .and_then(|()| browser::prepare(&directory, made.order.spec.size))
             .map_err(|cause| directory_failed(&profile, &cause))?;
+        made.order.spec.settings = made.emulation.settings();
+        let wanted = made.order.spec.settings.clone();
+        directory
+            .set_started_settings(&wanted)
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;
         // A desktop of an older server has no egress program until now.
@@ -181,6 +187,10 @@ impl LiveDesktop {
         }
         let browser::Ready { devtools, .. } = browser::ready(&chromium, &start, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
+        made.emulation =
+            Emulation::start(devtools.clone(), chromium.clone(), wanted.clone(), wanted, &runtime);
+        // The pages must not load without it.
+        made.emulation.in_force().await;
         let lost = match memory {
             Some(memory) => {
                 let (opening, lost) = memory.restore(&devtools).await;

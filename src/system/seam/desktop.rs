@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::egress::Egress;
 use super::screen::{Copies, Screen};
 use super::vnc::VncServer;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::ids::SessionId;
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec};
@@ -202,6 +203,17 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// Sets whether a client drives or watches the desktop. While it is used, its parts are checked
     /// more closely; otherwise it costs nothing.
     fn set_used(&self, used: bool);
+
+    /// Changes the settings of its browser, without a restart. Resolves when they are in force, or
+    /// after some seconds if a page does not answer. Those that only a start sets follow at the
+    /// next one.
+    fn apply_settings(&self, _settings: BrowserSettings) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Sets the settings of its browser again, because a driver that has left may have removed
+    /// them.
+    fn renew_settings(&self) {}
 
     /// The picture source of its display.
     fn screen(&self) -> Arc<dyn Screen>;

@@ -19,6 +19,7 @@ mod rules;
 mod runs;
 mod sanitizing;
 mod sdk;
+mod settings;
 mod streams;
 mod templates;
 mod typing;
