@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use isolation::{Egress, Isolation};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
+use crate::domain::browser_flags::BrowserChoices;
 use crate::domain::secret::Secret;
 use crate::service::webhooks;
 use crate::{actors, db, http, system, workflow};
@@ -183,6 +184,12 @@ impl Checked for Settings {
                 .into_iter()
                 .map(|(key, message)| WrongValue { key: format!("egress.{key}"), message }),
         );
+        wrong.extend(
+            self.isolation
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("isolation.{key}"), message }),
+        );
         wrong
     }
 }
@@ -197,6 +204,14 @@ impl Settings {
             egress_allow: rules(&self.egress.allow),
             egress_deny: rules(&self.egress.deny),
             ..self.workflow.clone()
+        }
+    }
+
+    /// Returns the flags and executables that clients may choose for their browsers.
+    pub fn browsers(&self) -> BrowserChoices {
+        BrowserChoices {
+            executables: self.desktop.executables.keys().cloned().collect(),
+            flags: self.isolation.flags_allow.clone(),
         }
     }
 

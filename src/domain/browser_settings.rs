@@ -34,6 +34,12 @@ pub struct BrowserSettings {
     /// The emulated phone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mobile: Option<Mobile>,
+    /// Further flags of the command line, each `--name` or `--name=value`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// The name of the browser's program in `desktop.executables`; none for the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
 }
 
 // The numbers come from JSON, which has no NaN.
@@ -173,6 +179,8 @@ pub struct SettingsPatch {
     device_scale_factor: Option<Option<f64>>,
     #[serde(deserialize_with = "given")]
     mobile: Option<Option<Mobile>>,
+    #[serde(deserialize_with = "given")]
+    flags: Option<Option<Vec<String>>>,
 }
 
 /// Distinguishes a field that is null from one that is missing.
@@ -201,6 +209,8 @@ impl SettingsPatch {
             color_scheme: self.color_scheme.unwrap_or(was.color_scheme),
             device_scale_factor: self.device_scale_factor.unwrap_or(was.device_scale_factor),
             mobile: self.mobile.unwrap_or(was.mobile),
+            flags: self.flags.clone().map_or(was.flags, Option::unwrap_or_default),
+            executable: was.executable,
         }
     }
 
@@ -219,6 +229,7 @@ impl SettingsPatch {
             ("color_scheme", self.color_scheme.is_some()),
             ("device_scale_factor", self.device_scale_factor.is_some()),
             ("mobile", self.mobile.is_some()),
+            ("flags", self.flags.is_some()),
         ];
         fields.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
@@ -248,6 +259,9 @@ impl SettingsPatch {
         }
         if next.mobile != settings.mobile {
             check("mobile", json!(next.mobile), change);
+        }
+        if next.flags != settings.flags {
+            check("flags", json!(next.flags), change);
         }
         found
     }

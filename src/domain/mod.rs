@@ -4,6 +4,7 @@
 //! needs. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
+pub mod browser_flags;
 pub mod browser_settings;
 pub mod checksum;
 pub mod control;

@@ -61,3 +61,45 @@ on_both_databases! {
         server.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/chromium");
+    let other = std::env::temp_dir().join(format!("greenroom-other-{}", std::process::id()));
+    std::os::unix::fs::symlink(fake, &other).unwrap();
+    let server = Setup::fakes()
+        .set("desktop.executables.other", other.to_str().unwrap())
+        .set("isolation.flags_allow", r#"["--mute-audio"]"#)
+        .start()
+        .await;
+    let client = &server.client;
+    for (asked, field, reason) in [
+        (json!({ "browser_type": "msedge" }), "body.browser_type", "one of chromium, other"),
+        (
+            json!({ "settings": { "flags": ["--mute-audio", "--start-maximized"] } }),
+            "body.settings.flags.1",
+            "isolation.flags_allow has --mute-audio",
+        ),
+        (
+            json!({ "settings": { "flags": ["--no-sandbox"] } }),
+            "body.settings.flags.0",
+            "undo the isolation",
+        ),
+    ] {
+        let refused = client.post("/v1/browser_sessions", asked).await.wrong_fields();
+        assert!(refused[field].contains(reason), "{refused:?}");
+    }
+    let flags = json!({ "flags": ["--mute-audio"] });
+    let asked = json!({ "browser_type": "other", "settings": flags });
+    let session = client.session_of(asked).await;
+    assert_eq!((&session["browser_type"], &session["warning"]), (&json!("other"), &Value::Null));
+    assert_eq!(session["settings"]["flags"], flags["flags"]);
+    let id = id_of(&session);
+    let browser = server.program(&id, other.to_str().unwrap());
+    let command = std::fs::read_to_string(format!("/proc/{browser}/cmdline")).unwrap();
+    assert!(command.contains("\0--mute-audio\0"), "{command}");
+    let refused = patch(client, &id, json!({ "flags": [] })).await.wrong_fields();
+    assert!(refused["body.settings.flags"].contains("needs a new session"), "{refused:?}");
+    server.stop().await;
+    std::fs::remove_file(other).unwrap();
+}

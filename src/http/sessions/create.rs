@@ -42,6 +42,7 @@ pub struct Request {
     proxy_location: Value,
     proxy_session_id: Option<String>,
     extensions: Option<Vec<String>>,
+    /// The name of a browser in the setting `desktop.executables`, or `chromium`.
     browser_type: Option<String>,
     browser_profile_id: Option<String>,
     generate_browser_profile: bool,
@@ -65,7 +66,8 @@ pub struct Request {
     /// True to clear each occupant's data before the next one begins, see `POST …/sanitize`.
     sanitize_on_release: bool,
     /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
-    /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height}}`.
+    /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height},
+    /// flags}`.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
 }
@@ -191,7 +193,12 @@ impl Request {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
-        let settings = settings::new(self.settings.as_ref(), &mut fields);
+        let settings = settings::new(
+            self.settings.as_ref(),
+            self.browser_type.as_deref(),
+            &front.world.settings.browsers,
+            &mut fields,
+        );
         fields.finish()?;
         if self.generate_browser_profile {
             return Err(no_profiles());
@@ -227,8 +234,6 @@ impl Request {
         warnings.add(proxy::warning(&self.proxy_location));
         let extends = self.extensions.as_ref().is_some_and(|given| !given.is_empty());
         warnings.no_effect("extensions", extends, "browsers run without extensions");
-        let differs = self.browser_type.is_some();
-        warnings.no_effect("browser_type", differs, "every session runs Chromium");
         let pinned = self.proxy_session_id.is_some();
         warnings.no_effect("proxy_session_id", pinned, "this server has no proxies in places");
         Ok((spec, warnings.finish()))

@@ -55,7 +55,9 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     let mut profile = OsString::from("--user-data-dir=");
     profile.push(start.profile);
 
-    let mut flags: Vec<OsString> = FIXED.iter().map(Into::into).collect();
+    // First, because the last of several values of a flag counts.
+    let mut flags: Vec<OsString> = start.spec.settings.flags.iter().map(Into::into).collect();
+    flags.extend(FIXED.iter().map(OsString::from));
     flags.push(profile);
     flags.extend([
         format!("--component-updater=url-source={UNREACHABLE}").into(),

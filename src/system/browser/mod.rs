@@ -109,8 +109,15 @@ impl Network<'_> {
     }
 }
 
-/// Returns the path of the browser's program.
-pub fn locate(settings: &Settings) -> Result<PathBuf, Failure> {
+/// Returns the path of the browser's program: of `executable` if it is given, by its name.
+pub fn locate(settings: &Settings, executable: Option<&str>) -> Result<PathBuf, Failure> {
+    if let Some(name) = executable {
+        let Some(set) = settings.executables.get(name) else {
+            let message = format!("desktop.executables has no {name} any more");
+            return Err(failure(STAGE.name, "executable_unknown", message));
+        };
+        return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
+    }
     if let Some(set) = &settings.chromium {
         return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
     }

@@ -295,14 +295,14 @@ impl Desktops {
         let directory = self.directory(session);
         let cookie: Cookie = rand::random();
         let password = Password::fresh(order.spec.rotation);
-        let chromium_path = browser::locate(settings)?;
+        let chromium_path = browser::locate(settings, order.spec.settings.executable.as_deref())?;
 
         let reservation = self.ports().reserve(None);
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
         let mut vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let password_file = vnc::password::file(settings.vnc_server, &password.text());
-        let files = self.prepare(session, &directory, &cookie, &password_file)?;
+        let files = self.prepare(session, &directory, &cookie, &password_file, &chromium_path)?;
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 

@@ -141,7 +141,10 @@ impl LiveDesktop {
             };
             let password_file = vnc::password::file(server, &made.vnc_password.text());
             let session = made.parts.session;
-            let level = made.desktops.prepare(session, &directory, &made.cookie, &password_file)?;
+            let executable = made.order.spec.settings.executable.as_deref();
+            let path = browser::locate(&settings, executable)?;
+            let (desktops, cookie) = (&made.desktops, &made.cookie);
+            let level = desktops.prepare(session, &directory, cookie, &password_file, &path)?;
             made.identity.files = Some(level);
         }
         let is_clean = self.clear_if_marked().await?;
@@ -157,7 +160,7 @@ impl LiveDesktop {
             .set_started_settings(&wanted)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let memory = Memory::read(&directory.memory());
-        let path = browser::locate(&settings)?;
+        let path = browser::locate(&settings, wanted.executable.as_deref())?;
         // A desktop of an older server has no egress program until now.
         if made.parts.way.is_none() {
             made.parts.way = made.desktops.way(&made.order).await;
