@@ -85,6 +85,9 @@ pub struct Isolation {
     /// The names of the flags that clients may give to their browser, such as `--mute-audio`. Flags
     /// that could undo the isolation are refused.
     pub flags_allow: Vec<String>,
+    /// Permissions that uploaded extensions may have although they could undo the isolation, such as
+    /// `debugger`.
+    pub extension_permissions_allow: Vec<String>,
     /// Directories below which a driver of this machine may have its own folder, to which its
     /// finished downloads are copied.
     pub handover_directories: Vec<PathBuf>,
@@ -104,6 +107,7 @@ impl Default for Isolation {
             devtools_rules: true,
             devtools_allow: Vec::new(),
             flags_allow: Vec::new(),
+            extension_permissions_allow: Vec::new(),
             handover_directories,
         }
     }

@@ -72,6 +72,10 @@ pub struct BrowserChoices {
     pub executables: Vec<String>,
     /// The names of the allowed flags, such as `--mute-audio`.
     pub flags: Vec<String>,
+    /// The names of the operator's extensions.
+    pub extensions: Vec<String>,
+    /// The permissions that uploaded extensions may have although they are forbidden.
+    pub permissions: Vec<String>,
 }
 
 impl BrowserChoices {
@@ -163,6 +167,7 @@ mod tests {
             flags: ["--mute-audio", "--font-render-hinting", "--no-sandbox"]
                 .map(str::to_owned)
                 .to_vec(),
+            ..BrowserChoices::default()
         };
         let check = |flag: &str| choices.check_flags(&["--mute-audio".to_owned(), flag.to_owned()]);
         assert_eq!(check("--font-render-hinting=none"), Ok(()));
@@ -214,7 +219,8 @@ mod tests {
 
     #[test]
     fn an_unknown_executable_is_refused_with_the_known_ones() {
-        let choices = BrowserChoices { executables: vec!["chrome".to_owned()], flags: Vec::new() };
+        let executables = vec!["chrome".to_owned()];
+        let choices = BrowserChoices { executables, ..BrowserChoices::default() };
         assert_eq!(choices.executable("chrome"), Ok(Some("chrome".to_owned())));
         assert_eq!(choices.executable("chromium"), Ok(None));
         let refused = choices.executable("/bin/sh").unwrap_err();

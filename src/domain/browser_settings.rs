@@ -40,6 +40,9 @@ pub struct BrowserSettings {
     /// The name of the browser's program in `desktop.executables`; none for the usual one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
+    /// The extensions: ids of uploaded ones, and names in `desktop.extensions`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
 }
 
 // The numbers come from JSON, which has no NaN.
@@ -211,6 +214,7 @@ impl SettingsPatch {
             mobile: self.mobile.unwrap_or(was.mobile),
             flags: self.flags.clone().map_or(was.flags, Option::unwrap_or_default),
             executable: was.executable,
+            extensions: was.extensions,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod deadlines;
 pub mod debug_session;
 pub mod egress;
 pub mod event;
+pub mod extension;
 pub mod file_name;
 pub mod film;
 pub mod given;

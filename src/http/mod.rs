@@ -18,6 +18,7 @@ mod dialect;
 pub mod egress;
 pub mod error;
 pub mod events;
+pub mod extensions;
 mod fallback;
 mod field_error;
 pub mod front;
@@ -65,6 +66,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.
     workflows::routes(config);
     artifacts::routes(config);
+    extensions::routes(config);
     debug_sessions::routes(config);
     devtools::routes(config);
     agent::routes(config);

@@ -55,6 +55,9 @@ pub struct Settings {
     pub chromium: Option<PathBuf>,
     /// Further browsers, which clients choose by `browser_type`: the path of each, by its name.
     pub executables: BTreeMap<String, PathBuf>,
+    /// Unpacked extensions, which clients choose by name in `extensions`: the path of each, by its
+    /// name.
+    pub extensions: BTreeMap<String, PathBuf>,
     /// Further arguments for the browser, after the server's own and before the page.
     pub chromium_arguments: Vec<String>,
     /// Further variables in the browser's environment, such as `TZ` and `LANG`.
@@ -126,6 +129,7 @@ impl Default for Settings {
             tigervnc: "Xtigervnc".into(),
             chromium: None,
             executables: BTreeMap::new(),
+            extensions: BTreeMap::new(),
             chromium_arguments: Vec::new(),
             chromium_environment: BTreeMap::new(),
             sandbox: Sandbox::Auto,

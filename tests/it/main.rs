@@ -29,6 +29,7 @@ mod egress;
 mod egress_requests;
 mod endings;
 mod events;
+mod extensions;
 mod faults;
 mod fields;
 mod idempotency;

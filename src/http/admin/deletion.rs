@@ -138,7 +138,9 @@ async fn purge(front: &Front, id: OrganizationId) -> Result<(), DbError> {
 /// Removes the files of an organization on this node. False if some are left.
 async fn remove_files(front: &Front, id: OrganizationId) -> bool {
     let world = &front.world;
-    let folders = [&world.artifacts, &world.pictures].map(|folder| folder.join(id.to_string()));
+    let mut folders =
+        [&world.artifacts, &world.pictures].map(|folder| folder.join(id.to_string())).to_vec();
+    folders.push(world.launcher.extensions().folder_of(id));
     let removed = tokio::task::spawn_blocking(move || remove_all(&folders)).await;
     let removed = removed.unwrap_or_else(|cause| Err(io::Error::other(cause)));
     if let Err(cause) = &removed {

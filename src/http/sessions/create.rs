@@ -10,12 +10,13 @@ use tokio::time::timeout;
 use url::Url;
 use utoipa::ToSchema;
 
+use super::settings::{Chosen, MOST_EXTENSIONS};
 use super::{SessionResource, recordings, settings};
 use crate::actors::ask::Address;
 use crate::actors::registry::{Create, Created, Registry, Route, Start};
 use crate::actors::session::Close;
 use crate::db;
-use crate::domain::browser_settings::SettingsPatch;
+use crate::domain::browser_settings::{BrowserSettings, SettingsPatch};
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -41,6 +42,7 @@ pub struct Request {
     timeout: Option<i64>,
     proxy_location: Value,
     proxy_session_id: Option<String>,
+    /// The ids of uploaded extensions, and names in the setting `desktop.extensions`.
     extensions: Option<Vec<String>>,
     /// The name of a browser in the setting `desktop.executables`, or `chromium`.
     browser_type: Option<String>,
@@ -117,7 +119,8 @@ async fn make(
         recordings::check(&params, "record", front)?;
         front.check_storage(caller.organization).await?;
     }
-    let (spec, warning) = request.spec(front)?;
+    let extensions = Chosen::read(request.extensions.as_deref(), front, caller).await?;
+    let (spec, warning) = request.spec(front, extensions)?;
     let organization = caller.organization;
     let known = match named.filter(|named| named.again) {
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
@@ -178,8 +181,18 @@ impl Drop for Unclaimed {
 
 impl Request {
     /// Returns the specification of the session, and a warning about values that were not granted.
-    fn spec(&self, front: &Front) -> Result<(SessionSpec, Option<String>), Problem> {
+    fn spec(
+        &self,
+        front: &Front,
+        extensions: Chosen,
+    ) -> Result<(SessionSpec, Option<String>), Problem> {
         let mut fields = Fields::new();
+        let count = self.extensions.as_ref().map_or(0, Vec::len);
+        let wrong = format!("expected at most {MOST_EXTENSIONS} extensions");
+        fields.require("extensions", count, count <= MOST_EXTENSIONS, wrong);
+        for (index, id) in extensions.missing {
+            fields.refuse(&format!("extensions[{index}]"), id, "there is no such extension");
+        }
         let size = Size::default();
         let width = self.width.unwrap_or_else(|| size.width().into());
         let height = self.height.unwrap_or_else(|| size.height().into());
@@ -226,14 +239,15 @@ impl Request {
                 "record": self.record.and_then(Asked::options),
             }),
             sanitize_after: self.sanitize_on_release.then(Generation::default),
-            settings,
+            settings: BrowserSettings { extensions: extensions.known, ..settings },
             ..SessionSpec::default()
         };
         let mut warnings = Warnings::default();
         warnings.add(capped);
         warnings.add(proxy::warning(&self.proxy_location));
-        let extends = self.extensions.as_ref().is_some_and(|given| !given.is_empty());
-        warnings.no_effect("extensions", extends, "browsers run without extensions");
+        let others = extensions.others.join(", ");
+        let why = format!("this server has no extensions of the names {others}");
+        warnings.no_effect("extensions", !others.is_empty(), &why);
         let pinned = self.proxy_session_id.is_some();
         warnings.no_effect("proxy_session_id", pinned, "this server has no proxies in places");
         Ok((spec, warnings.finish()))

@@ -2,7 +2,50 @@
 
 use crate::domain::browser_flags::BrowserChoices;
 use crate::domain::browser_settings::{BrowserSettings, InvalidSetting, SettingsPatch};
+use crate::domain::ids::ExtensionId;
+use crate::http::caller::Caller;
+use crate::http::extensions;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+
+/// The most extensions of a session.
+pub(super) const MOST_EXTENSIONS: usize = 10;
+
+/// The extensions that a request asks for.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// The ids and names of existing ones.
+    pub(super) known: Vec<String>,
+    /// The ids of others, with their places in the list.
+    pub(super) missing: Vec<(usize, String)>,
+    /// The names that are not known here, such as those of the compatible API.
+    pub(super) others: Vec<String>,
+}
+
+impl Chosen {
+    /// Finds the extensions of a request.
+    pub(super) async fn read(
+        asked: Option<&[String]>,
+        front: &Front,
+        caller: Caller,
+    ) -> Result<Self, Problem> {
+        let mut chosen = Self::default();
+        for (index, name) in asked.unwrap_or_default().iter().take(MOST_EXTENSIONS).enumerate() {
+            let is_configured = front.world.settings.browsers.extensions.contains(name);
+            match name.parse::<ExtensionId>() {
+                Ok(_) | Err(_) if chosen.known.contains(name) => {}
+                Ok(id) if extensions::find(front, caller, id).await?.is_some() => {
+                    chosen.known.push(name.clone());
+                }
+                Ok(_) => chosen.missing.push((index, name.clone())),
+                Err(_) if is_configured => chosen.known.push(name.clone()),
+                Err(_) => chosen.others.push(name.clone()),
+            }
+        }
+        Ok(chosen)
+    }
+}
 
 /// Returns the settings of a new session. Wrong ones are added to `fields`.
 pub(super) fn new(

@@ -1,6 +1,7 @@
 //! The command line arguments of Chromium.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::{First, Start};
 use crate::domain::browser_settings::{BrowserSettings, ColorScheme};
@@ -91,6 +92,7 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         flags.push(format!("--proxy-server={proxy}").into());
     }
     flags.extend(of_settings(&start.spec.settings));
+    extend(&mut flags, start.extensions);
     flags.extend(settings.chromium_arguments.iter().map(Into::into));
     flags.push(match start.first {
         First::Page => {
@@ -125,6 +127,23 @@ fn of_settings(settings: &BrowserSettings) -> Vec<OsString> {
         Some(ColorScheme::NoPreference) | None => {}
     }
     flags
+}
+
+/// Adds the arguments that load extensions. Chrome loads those of its command line only without one
+/// of its features.
+fn extend(flags: &mut Vec<OsString>, extensions: &[PathBuf]) {
+    if extensions.is_empty() {
+        return;
+    }
+    let folders = extensions.iter().map(|folder| folder.display().to_string());
+    let folders = folders.collect::<Vec<_>>().join(",");
+    for flag in flags.iter_mut() {
+        if flag.to_str().is_some_and(|flag| flag.starts_with("--disable-features=")) {
+            flag.push(",DisableLoadExtensionCommandLineSwitch");
+        }
+    }
+    flags.push(format!("--load-extension={folders}").into());
+    flags.push(format!("--disable-extensions-except={folders}").into());
 }
 
 /// The variables for the settings of a session.

@@ -85,6 +85,8 @@ pub struct Start<'a> {
     pub downloads: &'a Path,
     /// The folder in which runs put files for the browser.
     pub uploads: &'a Path,
+    /// The folders of its extensions.
+    pub extensions: &'a [PathBuf],
     /// The path of its log file.
     pub log: &'a Path,
     /// True if it runs without its sandbox.
@@ -154,7 +156,11 @@ pub fn spawn(
     // Later, so that the settings of the session take precedence over those of all.
     environment.extend(flags::environment(&start.spec.settings));
     let landlock = Landlock {
-        read: [start.authority, start.uploads].map(Into::into).to_vec(),
+        read: [start.authority, start.uploads]
+            .map(Into::into)
+            .into_iter()
+            .chain(start.extensions.iter().cloned())
+            .collect(),
         write: [start.profile, start.home, start.downloads, start.temporary]
             .map(Into::into)
             .to_vec(),

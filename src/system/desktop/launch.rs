@@ -33,6 +33,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
+use crate::system::extensions::Extensions;
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
@@ -248,6 +249,10 @@ impl Launch for Desktops {
     fn usage(&self, session: SessionId) -> Option<Usage> {
         self.used_by(session)
     }
+
+    fn extensions(&self) -> Extensions {
+        Extensions::below(self.0.directories.data())
+    }
 }
 
 /// The VNC server's session and display, and the receivers of its events.
@@ -303,6 +308,7 @@ impl Desktops {
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let password_file = vnc::password::file(settings.vnc_server, &password.text());
         let files = self.prepare(session, &directory, &cookie, &password_file, &chromium_path)?;
+        let extensions = self.extended(&directory, &order.spec.settings, files).await?;
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
@@ -361,6 +367,7 @@ impl Desktops {
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
             uploads: &directory.uploads(),
+            extensions: &extensions,
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),

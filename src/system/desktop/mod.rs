@@ -9,6 +9,7 @@ mod directories;
 mod directory;
 pub mod downloads;
 mod emulation;
+mod extending;
 mod former;
 mod keeper;
 mod launch;

@@ -18,7 +18,7 @@ use super::emulation::Emulation;
 use super::memory::Memory;
 use super::networking::{self, Found};
 use super::running::LiveDesktop;
-use crate::domain::session::Failure;
+use crate::domain::session::{Failure, FilesLevel};
 use crate::system::browser::{self, First};
 use crate::system::display;
 use crate::system::egress::Way;
@@ -161,6 +161,8 @@ impl LiveDesktop {
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings, wanted.executable.as_deref())?;
+        let level = made.identity.files.unwrap_or(FilesLevel::None);
+        let extensions = made.desktops.extended(&directory, &wanted, level).await?;
         // A desktop of an older server has no egress program until now.
         if made.parts.way.is_none() {
             made.parts.way = made.desktops.way(&made.order).await;
@@ -179,6 +181,7 @@ impl LiveDesktop {
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
             uploads: &directory.uploads(),
+            extensions: &extensions,
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),

@@ -1,6 +1,7 @@
 //! A desktop as its session's actor uses it: launch, recovery, end, and access to its parts.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec};
 use crate::system::desktop::Downloads;
+use crate::system::extensions::Extensions;
 use crate::system::input::Devices;
 use crate::system::limits::{NoRoom, Usage};
 
@@ -74,6 +76,11 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     /// Checks that the disk of the data directory has the room that must be free.
     fn disk(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// The extensions that organizations have uploaded.
+    fn extensions(&self) -> Extensions {
+        Extensions::below(Path::new("/nonexistent"))
     }
 
     /// The resources that the programs of a session use; none if the machine does not count them.

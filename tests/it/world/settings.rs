@@ -104,6 +104,53 @@ async fn is_seen(server: &TestServer, id: &str, url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_extension_runs_in_its_session_also_when_it_is_deleted_and_the_browser_crashes() {
+    let (url, _serving) = site().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let manifest = json!({
+        "manifest_version": 3, "name": "Probe", "version": "1", "permissions": [],
+        "content_scripts": [{ "matches": ["http://*/*"], "js": ["content.js"] }],
+    });
+    let manifest = manifest.to_string();
+    let files = [
+        ("manifest.json", manifest.as_str()),
+        ("content.js", "document.documentElement.dataset.probe = 'here';"),
+    ];
+    let added = client.upload_extension(&files).await.ok();
+    let extension = added["extension_id"].as_str().unwrap();
+    let asked = json!({ "start_url": url, "extensions": [extension] });
+    let session = client.session_of(asked).await;
+    assert_eq!(session["warning"], Value::Null);
+    let id = id_of(&session);
+    let read = "document.documentElement.dataset.probe";
+    let mut page = Page::of(client, &id).await;
+    page.loaded(&url).await;
+    assert_eq!(page.evaluate(read).await, "here");
+    drop(page);
+
+    client.send(Method::DELETE, &format!("/v1/extensions/{extension}"), None).await.ok();
+    crash(&server, &id).await;
+    let mut page = Page::of(client, &id).await;
+    page.loaded(&url).await;
+    assert_eq!(page.evaluate(read).await, "here");
+    server.stop().await;
+}
+
+/// Kills the browser, and resolves when another one runs.
+async fn crash(server: &TestServer, id: &str) {
+    let killed = server.program(id, "/chromium");
+    TestServer::kill(killed);
+    eventually("another browser runs", async || {
+        let programs = server.programs_of(id);
+        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
+        let is_back = server.client.look(id).await["status"] == "running";
+        (programs.iter().any(is_new) && is_back).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_workers_and_popups_see_the_settings_also_after_a_crash_and_under_the_next_server() {
     let (url, _serving) = site().await;
     let mut server = Setup::real().start().await;
@@ -125,15 +172,7 @@ async fn pages_workers_and_popups_see_the_settings_also_after_a_crash_and_under_
     drop(page);
     is_seen(&server, &id, &url).await;
 
-    let killed = server.program(&id, "/chromium");
-    TestServer::kill(killed);
-    eventually("another browser runs", async || {
-        let programs = server.programs_of(&id);
-        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
-        let is_back = server.client.look(&id).await["status"] == "running";
-        (programs.iter().any(is_new) && is_back).then_some(())
-    })
-    .await;
+    crash(&server, &id).await;
     let mut page = Page::of(&server.client, &id).await;
     page.loaded(&url).await;
     assert_eq!(page.evaluate("first").await, first, "the restored page");

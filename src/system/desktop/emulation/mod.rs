@@ -6,7 +6,8 @@
 //!
 //! Not reached by overrides are the user agent and languages within a shared or service worker, and
 //! the client hints of the first request of a tab that is opened with its address. The command line
-//! sets all of these but the client hints.
+//! sets all of these but the client hints. A service worker that is attached to does not stop when
+//! it is idle.
 
 mod client_hints;
 mod overrides;
