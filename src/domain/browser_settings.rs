@@ -31,7 +31,7 @@ pub struct BrowserSettings {
     /// The number of device pixels in a CSS pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_scale_factor: Option<f64>,
-    /// The emulated phone.
+    /// The phone that the browser emulates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mobile: Option<Mobile>,
     /// Further flags of the command line, each `--name` or `--name=value`.
@@ -94,7 +94,7 @@ impl Default for Mobile {
 pub struct InvalidSetting {
     /// The path of the setting, such as `geolocation.latitude`.
     pub field: &'static str,
-    /// The rejected value.
+    /// The value that was given.
     pub input: Value,
     /// The reason, as a lower-case phrase.
     pub reason: String,

@@ -23,7 +23,7 @@ pub fn routes(config: &mut ServiceConfig) {
     );
 }
 
-/// A browser extension.
+/// An extension that the organization has uploaded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExtensionResource {
     /// The id, `ext_…`, for `extensions` of a session.
@@ -128,7 +128,7 @@ pub async fn list(
     Ok(Json(found.into_iter().map(Into::into).collect()))
 }
 
-/// Returns an extension.
+/// Returns an extension of the organization.
 #[utoipa::path(
     get,
     path = "/v1/extensions/{extension_id}",

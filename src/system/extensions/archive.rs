@@ -96,7 +96,7 @@ impl<'a> Archive<'a> {
         self.files.len()
     }
 
-    /// Reads the manifest.
+    /// Unpacks the manifest, within its bound.
     pub(super) fn manifest(&mut self) -> Result<Vec<u8>, String> {
         let found = self.files.iter().find(|file| file.path == Path::new(MANIFEST));
         let index = found.ok_or_else(|| format!("it has no {MANIFEST}"))?.index;

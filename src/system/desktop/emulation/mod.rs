@@ -88,7 +88,7 @@ impl Emulation {
         Self { wanted, applied, _ended: ended.drop_guard() }
     }
 
-    /// The present settings.
+    /// The settings that the browser should have now.
     pub(super) fn settings(&self) -> BrowserSettings {
         self.wanted.borrow().settings.clone()
     }
