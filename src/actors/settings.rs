@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::browser_flags::BrowserChoices;
 use crate::domain::control::{OnTakeover, Patience};
 
 /// Limits and defaults of sessions, occupancies and runs.
@@ -76,6 +77,10 @@ pub struct Settings {
     pub journal_messages: usize,
     /// The number of further messages that it keeps for each actor.
     pub journal_messages_of_actor: usize,
+    /// The flags and executables that clients may choose, which the sections `isolation` and
+    /// `desktop` set.
+    #[serde(skip)]
+    pub browsers: BrowserChoices,
 }
 
 impl Default for Settings {
@@ -111,6 +116,7 @@ impl Default for Settings {
             on_takeover: OnTakeover::Hold,
             journal_messages: 20_000,
             journal_messages_of_actor: 200,
+            browsers: BrowserChoices::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::system::egress::{self, Mode};
 pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     settings.desktop.confinement = settings.isolation.confinement();
     settings.desktop.network = settings.network();
+    settings.sessions.browsers = settings.browsers();
     let is_on = settings.desktop.confinement.is_on();
     match if is_on { landlock::abi() } else { 0 } {
         0 if settings.isolation.require => anyhow::bail!(

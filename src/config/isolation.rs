@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::browser_flags::check_name;
 use crate::egress::rule::Rule;
 use crate::live::devtools::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
@@ -81,6 +82,12 @@ pub struct Isolation {
     /// Commands that pass unchanged in spite of the rules: `Tracing.start`, or `Tracing.*` for a
     /// domain.
     pub devtools_allow: Vec<CommandPattern>,
+    /// The names of the flags that clients may give to their browser, such as `--mute-audio`. Flags
+    /// that could undo the isolation are refused.
+    pub flags_allow: Vec<String>,
+    /// Permissions that uploaded extensions may have although they could undo the isolation, such as
+    /// `debugger`.
+    pub extension_permissions_allow: Vec<String>,
     /// Directories below which a driver of this machine may have its own folder, to which its
     /// finished downloads are copied.
     pub handover_directories: Vec<PathBuf>,
@@ -99,12 +106,20 @@ impl Default for Isolation {
             require: false,
             devtools_rules: true,
             devtools_allow: Vec::new(),
+            flags_allow: Vec::new(),
+            extension_permissions_allow: Vec::new(),
             handover_directories,
         }
     }
 }
 
 impl Isolation {
+    /// Returns the invalid settings, with the reason for each.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+        let wrong = self.flags_allow.iter().filter_map(|name| check_name(name).err());
+        wrong.map(|reason| ("flags_allow", reason)).collect()
+    }
+
     /// Returns the confinement of programs, with this program as the launcher.
     pub fn confinement(&self) -> Confinement {
         const LAUNCHER: &str = "/proc/self/exe";

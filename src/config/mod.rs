@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use isolation::{Egress, Isolation};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
+use crate::domain::browser_flags::BrowserChoices;
 use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
 use crate::service::webhooks;
@@ -202,6 +203,12 @@ impl Checked for Settings {
                 .into_iter()
                 .map(|(key, message)| WrongValue { key: format!("egress.{key}"), message }),
         );
+        wrong.extend(
+            self.isolation
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("isolation.{key}"), message }),
+        );
         wrong
     }
 }
@@ -216,6 +223,16 @@ impl Settings {
             egress_allow: rules(&self.egress.allow),
             egress_deny: rules(&self.egress.deny),
             ..self.workflow.clone()
+        }
+    }
+
+    /// Returns the flags, executables and extensions that clients may choose for their browsers.
+    pub fn browsers(&self) -> BrowserChoices {
+        BrowserChoices {
+            executables: self.desktop.executables.keys().cloned().collect(),
+            flags: self.isolation.flags_allow.clone(),
+            extensions: self.desktop.extensions.keys().cloned().collect(),
+            permissions: self.isolation.extension_permissions_allow.clone(),
         }
     }
 

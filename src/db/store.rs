@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::error::{Outage, Rejection};
 use crate::domain::audit::AuditEvent;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
@@ -157,6 +158,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The credentials of the session are those of the `next` rotation, and `occupancy` takes the place of the
     /// one there; refused as [`occupy`](Self::occupy) does.
     fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored;
+
+    /// Sets the settings of the session's browser.
+    fn change_settings(&self, id: SessionId, settings: BrowserSettings) -> Stored;
 
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;

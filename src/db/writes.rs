@@ -7,6 +7,7 @@ use super::{
     Db, artifacts, audit_events, blocks, organizations, profiles, runs, sessions, workflows,
 };
 use crate::domain::audit::AuditEvent;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
@@ -68,6 +69,7 @@ store! {
     ) -> () = sessions::set_sanitize_after;
     set_sanitize_due(id: SessionId, due: Option<Generation>) -> () = sessions::set_sanitize_due;
     rotate_session(id: SessionId, next: Rotated) -> () = sessions::rotate;
+    change_settings(id: SessionId, settings: BrowserSettings) -> () = sessions::change_settings;
     change_egress(id: SessionId, spec: SessionSpec) -> () = sessions::change_egress;
     stored_bytes(organization: OrganizationId) -> u64 = artifacts::bytes_of;
     described_profile(

@@ -104,6 +104,8 @@ ids! {
     SessionId = "pbs";
     /// The stored state of a browser, from which sessions start.
     ProfileId = "bp";
+    /// A browser extension that an organization has uploaded.
+    ExtensionId = "ext";
     /// One version of a workflow.
     WorkflowId = "w";
     /// A workflow over all its versions.

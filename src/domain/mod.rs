@@ -4,6 +4,7 @@
 //! needs. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
+pub mod browser_flags;
 pub mod browser_settings;
 pub mod checksum;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod deadlines;
 pub mod debug_session;
 pub mod egress;
 pub mod event;
+pub mod extension;
 pub mod file_name;
 pub mod film;
 pub mod given;

@@ -20,6 +20,7 @@ mod dialect;
 pub mod egress;
 pub mod error;
 pub mod events;
+pub mod extensions;
 mod fallback;
 mod field_error;
 pub mod front;
@@ -68,6 +69,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     workflows::routes(config);
     browser_profiles::routes(config);
     artifacts::routes(config);
+    extensions::routes(config);
     debug_sessions::routes(config);
     devtools::routes(config);
     agent::routes(config);

@@ -230,6 +230,7 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
         "bp" => ("browser_profile", "Browser profile"),
         "ds" => ("debug_session", "Debug session"),
         "a" => ("artifact", "Artifact"),
+        "ext" => ("extension", "Extension"),
         "ae" => ("audit_event", "Audit event"),
         "o" => ("organization", "Organization"),
         "oat" => ("api_key", "API key"),

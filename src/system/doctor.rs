@@ -219,7 +219,7 @@ async fn x11vnc(settings: &Settings) -> Check {
 
 async fn chromium(settings: &Settings) -> (Check, Check) {
     let bad = (Verdict::Failed, CHROMIUM);
-    let path = match browser::locate(settings) {
+    let path = match browser::locate(settings, None) {
         Ok(path) => path,
         Err(failure) => {
             let unknown = "unknown: there is no browser".to_owned();

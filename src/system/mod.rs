@@ -14,6 +14,7 @@ pub mod display;
 pub mod doctor;
 pub mod egress;
 mod executable;
+pub mod extensions;
 mod failure;
 pub mod film;
 pub mod handover;

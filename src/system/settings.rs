@@ -53,6 +53,11 @@ pub struct Settings {
     pub tigervnc: PathBuf,
     /// The browser: a name in `path`, or a path. Detected if it is not set.
     pub chromium: Option<PathBuf>,
+    /// Further browsers, which clients choose by `browser_type`: the path of each, by its name.
+    pub executables: BTreeMap<String, PathBuf>,
+    /// Unpacked extensions, which clients choose by name in `extensions`: the path of each, by its
+    /// name.
+    pub extensions: BTreeMap<String, PathBuf>,
     /// Further arguments for the browser, after the server's own and before the page.
     pub chromium_arguments: Vec<String>,
     /// Further variables in the browser's environment, such as `TZ` and `LANG`.
@@ -123,6 +128,8 @@ impl Default for Settings {
             x11vnc: "x11vnc".into(),
             tigervnc: "Xtigervnc".into(),
             chromium: None,
+            executables: BTreeMap::new(),
+            extensions: BTreeMap::new(),
             chromium_arguments: Vec::new(),
             chromium_environment: BTreeMap::new(),
             sandbox: Sandbox::Auto,

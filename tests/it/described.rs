@@ -46,6 +46,7 @@ impl Described {
             ("webhook_id", webhook["webhook_id"].as_str().unwrap().to_owned()),
             ("run_id", "wr_1".to_owned()),
             ("artifact_id", "a_1".to_owned()),
+            ("extension_id", "ext_1".to_owned()),
             ("recording_id", "a_1".to_owned()),
             ("viewer_id", "vw_1".to_owned()),
             ("browser_profile_id", "bp_1".to_owned()),

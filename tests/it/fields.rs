@@ -210,6 +210,8 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
         // This table accepts any key; one key is tested for all.
         let (variable, value) = match key.as_str() {
             "desktop.chromium_environment" => (format!("{key}.LANG"), "de_DE.UTF-8"),
+            "desktop.extensions" => (format!("{key}.blocker"), "/opt/blocker"),
+            "desktop.executables" => (format!("{key}.chrome"), "/opt/google/chrome/chrome"),
             _ => (key.clone(), value.as_str()),
         };
         let variable = format!("GREENROOM_{}", variable.replace('.', "__").to_uppercase());

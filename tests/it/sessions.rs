@@ -103,6 +103,7 @@ on_both_databases! {
           "runnable_id": null,
           "runnable_type": null,
           "sanitize_on_release": false,
+          "settings": {},
           "start_url": "http://127.0.0.1:9/",
           "started_at": "[time]",
           "status": "running",

@@ -50,9 +50,10 @@ impl Handle<Drive> for Session {
         let left = CancellationToken::new();
         let leaves = left.clone();
         let leaves = async move { leaves.cancelled().await };
-        ctx.spawn(leaves.into_actor(self).map(|(), session, _| {
+        ctx.spawn(leaves.into_actor(self).map(|(), session, ctx| {
             session.drivers = session.drivers.saturating_sub(1);
             session.notify_drivers();
+            session.renew_settings(ctx);
         }));
         answered(Ok(left.drop_guard()))
     }

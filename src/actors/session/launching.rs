@@ -192,6 +192,7 @@ impl Session {
         self.record_event(EventKind::SessionStarted, data);
         self.film();
         self.refresh_egress(ctx);
+        self.refresh_settings();
         self.record_if_asked(ctx);
         self.settle_vnc(ctx);
         self.next_turn(ctx);

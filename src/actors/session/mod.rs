@@ -55,6 +55,7 @@ mod rotating;
 mod rotations;
 mod sanitizing;
 mod sanitizings;
+mod settings;
 mod storage;
 mod timer;
 mod turns;
@@ -88,8 +89,7 @@ pub use self::launching::STORAGE_STATE;
 pub(in crate::actors) use self::leaving::Detach;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch,
-    Watching,
+    Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch, Watching,
 };
 pub use self::profile::{KeepProfile, StoreProfile};
 use self::recoveries::Recoveries;
@@ -99,6 +99,8 @@ pub use self::rotations::{NewLease, RotateReport};
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeWhenLeft};
 pub use self::sanitizings::SanitizeReport;
 use self::sanitizings::Sanitizing;
+pub use self::settings::ChangeSettings;
+use self::settings::SettingsChanges;
 pub use self::storage::OpenStorage;
 use self::turns::QueuedChange;
 use self::viewers::Watchers;
@@ -182,6 +184,7 @@ pub struct Session {
     collecting: Option<Collecting>,
     egress: EgressChanges,
     sanitizing: Sanitizing,
+    settings: SettingsChanges,
     rotating: Rotating,
     refusals: Refusals,
     /// The task that reports refused requests.
@@ -248,6 +251,7 @@ impl Session {
             collecting: None,
             egress: EgressChanges::default(),
             sanitizing: Sanitizing::default(),
+            settings: SettingsChanges::default(),
             rotating: Rotating::default(),
             refusals: Refusals::new(is_former),
             reporting: None,

@@ -319,6 +319,7 @@ impl Session {
         self.follow();
         self.film();
         self.refresh_egress(ctx);
+        self.refresh_settings();
         self.next_turn(ctx);
         self.use_changed();
         self.publish();

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::db::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
@@ -258,6 +259,13 @@ impl Store for Rows {
             record.occupancy = next.occupancy;
             record.deadlines.idle_expires_at = next.idle.or(record.deadlines.idle_expires_at);
             record.spec.rotation = next.rotation;
+            Ok(())
+        })
+    }
+
+    fn change_settings(&self, id: SessionId, settings: BrowserSettings) -> Stored {
+        self.change_session(id, |record| {
+            record.spec.settings = settings;
             Ok(())
         })
     }

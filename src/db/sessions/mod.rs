@@ -13,6 +13,7 @@ use super::organizations::locked;
 use super::query::{DbError, on};
 use super::store::{Ended, Full, Rotated, Started, StoreError};
 use super::values::{Page, all, coalesce, counted, insert_by, insert_once, json, now, one, stored};
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
@@ -395,6 +396,20 @@ pub(super) async fn change_egress(
     let columns = row::EgressColumns::from(&spec).sealed(db, id)?;
     let changed = on!(db, write, |c| {
         let change = (columns, sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn change_settings(
+    db: &Db,
+    id: SessionId,
+    settings: BrowserSettings,
+) -> Result<(), StoreError> {
+    let settings = row::settings(&settings);
+    let changed = on!(db, write, |c| {
+        let change = (sessions::settings.eq(settings), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;

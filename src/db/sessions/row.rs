@@ -129,6 +129,11 @@ impl From<&SessionSpec> for EgressColumns {
     }
 }
 
+/// The column of the settings, which is null if none is given.
+pub(super) fn settings(settings: &BrowserSettings) -> Option<Value> {
+    (*settings != BrowserSettings::default()).then(|| json(settings))
+}
+
 fn lists(spec: &SessionSpec) -> Option<Value> {
     let lists =
         Lists { session: spec.egress.clone(), organization: spec.organization_egress.clone() };
@@ -279,8 +284,7 @@ impl From<&SessionRecord> for Row {
             rotation: session.spec.rotation,
             name: session.spec.name.as_ref().map(ToString::to_string),
             tags: (!session.spec.tags.is_empty()).then(|| json(&session.spec.tags)),
-            settings: (session.spec.settings != BrowserSettings::default())
-                .then(|| json(&session.spec.settings)),
+            settings: settings(&session.spec.settings),
             profile: session.spec.profile.as_ref().map(json),
         }
     }

@@ -150,12 +150,15 @@ async fn purge(front: &Front, id: OrganizationId) -> Result<(), DbError> {
 /// some are left.
 async fn remove_files(front: &Front, id: OrganizationId) -> bool {
     let world = &front.world;
-    let pictures = world.pictures.join(id.to_string());
-    let pictures = match tokio::fs::remove_dir_all(pictures).await {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause.to_string()),
-        Ok(()) | Err(_) => Ok(()),
-    };
-    let mut removed = pictures;
+    let mut removed = Ok(());
+    let folders = [world.pictures.join(id.to_string()), world.launcher.extensions().folder_of(id)];
+    for folder in folders {
+        let gone = match tokio::fs::remove_dir_all(folder).await {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause.to_string()),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        removed = removed.and(gone);
+    }
     for area in [ARTIFACTS, PROFILES] {
         let objects = world.objects.delete_prefix(&format!("{area}/{id}")).await;
         removed = removed.and(objects.map_err(|cause| cause.to_string()));

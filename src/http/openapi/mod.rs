@@ -19,8 +19,8 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events, quotas,
-    runs, sessions, ui_session, webhooks, workflows,
+    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events,
+    extensions, quotas, runs, sessions, ui_session, webhooks, workflows,
 };
 
 /// The name of the security scheme in the description.
@@ -37,6 +37,10 @@ const VISIBLE: &str = "^[!-~]+$";
             Every error has `detail`, a stable `code`, `retryable` and `request_id`.",
     ),
     paths(
+        extensions::upload,
+        extensions::list,
+        extensions::show,
+        extensions::delete,
         sessions::create::create,
         sessions::list::list,
         sessions::list::history,

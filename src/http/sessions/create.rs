@@ -11,11 +11,13 @@ use tokio::time::timeout;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{SessionResource, recordings, storage_state};
+use super::settings::{Chosen, MOST_EXTENSIONS};
+use super::{SessionResource, recordings, settings, storage_state};
 use crate::actors::ask::Address;
 use crate::actors::registry::{Create, Created, Registry, Route, Start};
 use crate::actors::session::{Close, STORAGE_STATE};
 use crate::db;
+use crate::domain::browser_settings::{BrowserSettings, SettingsPatch};
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
@@ -44,7 +46,9 @@ pub struct Request {
     timeout: Option<i64>,
     proxy_location: Value,
     proxy_session_id: Option<String>,
+    /// The ids of uploaded extensions, and names in the setting `desktop.extensions`.
     extensions: Option<Vec<String>>,
+    /// The name of a browser in the setting `desktop.executables`, or `chromium`.
     browser_type: Option<String>,
     /// The profile from which the session starts, `bp_…`. It is stored as a new version when the
     /// session ends, unless another session may write to it.
@@ -79,6 +83,11 @@ pub struct Request {
     /// `storageState`; see `PUT …/storage_state`.
     #[schema(value_type = Option<Object>)]
     storage_state: Option<StorageState>,
+    /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
+    /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height},
+    /// flags}`.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<SettingsPatch>,
 }
 
 /// The default time to wait for the browser, in seconds. Clients of the compatible API time out
@@ -146,7 +155,8 @@ async fn make(
         recordings::check(&params, "record", front)?;
         front.check_storage(caller.organization).await?;
     }
-    let (mut spec, warning) = request.spec(front)?;
+    let extensions = Chosen::read(request.extensions.as_deref(), front, caller).await?;
+    let (mut spec, warning) = request.spec(front, extensions)?;
     if storage_state.is_some()
         && let Value::Object(echo) = &mut spec.echo
     {
@@ -168,7 +178,8 @@ async fn make(
             let must_write = request.browser_profile_access == Some(AccessWish::Write);
             let start = Start::Now;
             let storage_state = storage_state.cloned();
-            let create = Create { organization, spec, start, run: None, id, must_write, storage_state };
+            let create =
+                Create { organization, spec, start, run: None, id, must_write, storage_state };
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
@@ -216,8 +227,18 @@ impl Drop for Unclaimed {
 
 impl Request {
     /// Returns the specification of the session, and a warning about values that were not granted.
-    fn spec(&self, front: &Front) -> Result<(SessionSpec, Option<String>), Problem> {
+    fn spec(
+        &self,
+        front: &Front,
+        extensions: Chosen,
+    ) -> Result<(SessionSpec, Option<String>), Problem> {
         let mut fields = Fields::new();
+        let count = self.extensions.as_ref().map_or(0, Vec::len);
+        let wrong = format!("expected at most {MOST_EXTENSIONS} extensions");
+        fields.require("extensions", count, count <= MOST_EXTENSIONS, wrong);
+        for (index, id) in extensions.missing {
+            fields.refuse(&format!("extensions[{index}]"), id, "there is no such extension");
+        }
         let size = Size::default();
         let width = self.width.unwrap_or_else(|| size.width().into());
         let height = self.height.unwrap_or_else(|| size.height().into());
@@ -227,14 +248,20 @@ impl Request {
         let start_url = self.start_url(&mut fields);
         let proxy = proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
         let (egress, proxy) = EgressRequest::read(self.egress.as_ref(), proxy, &mut fields);
-        let contradicts = self.generate_browser_profile
-            && self.browser_profile_access == Some(AccessWish::Copy);
+        let contradicts =
+            self.generate_browser_profile && self.browser_profile_access == Some(AccessWish::Copy);
         let wrong = "a profile of which the session has a copy is not stored";
         fields.require("browser_profile_access", "copy", !contradicts, wrong);
         if let Some(id) = &self.browser_profile_id {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
+        let settings = settings::new(
+            self.settings.as_ref(),
+            self.browser_type.as_deref(),
+            &front.world.settings.browsers,
+            &mut fields,
+        );
         fields.finish()?;
         let spec = SessionSpec {
             size: Size::new(width, height).unwrap_or_default(),
@@ -252,15 +279,15 @@ impl Request {
                 "record": self.record.and_then(Asked::options),
             }),
             sanitize_after: self.sanitize_on_release.then(Generation::default),
+            settings: BrowserSettings { extensions: extensions.known, ..settings },
             ..SessionSpec::default()
         };
         let mut warnings = Warnings::default();
         warnings.add(capped);
         warnings.add(proxy::warning(&self.proxy_location));
-        let extends = self.extensions.as_ref().is_some_and(|given| !given.is_empty());
-        warnings.no_effect("extensions", extends, "browsers run without extensions");
-        let differs = self.browser_type.is_some();
-        warnings.no_effect("browser_type", differs, "every session runs Chromium");
+        let others = extensions.others.join(", ");
+        let why = format!("this server has no extensions of the names {others}");
+        warnings.no_effect("extensions", !others.is_empty(), &why);
         let pinned = self.proxy_session_id.is_some();
         warnings.no_effect("proxy_session_id", pinned, "this server has no proxies in places");
         Ok((spec, warnings.finish()))

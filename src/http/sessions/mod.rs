@@ -16,6 +16,7 @@ pub mod renew;
 pub mod rotate;
 pub mod sanitize;
 pub mod screenshot;
+mod settings;
 pub mod show;
 pub mod storage_state;
 pub mod viewers;

@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{SessionResource, ask_session};
+use super::{SessionResource, ask_session, settings};
 use crate::actors::registry::Route;
 use crate::actors::session::{
-    ChangeEgress, EgressChange, KeepProfile, Renew, SanitizeOnRelease,
+    ChangeEgress, ChangeSettings, EgressChange, KeepProfile, Renew, SanitizeOnRelease,
 };
+use crate::domain::browser_settings::SettingsPatch;
 use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Role;
@@ -58,6 +59,12 @@ pub struct Change {
     /// True to clear each occupant's data before the next one begins. Switching it on applies to
     /// the present occupant, but not to former ones.
     sanitize_on_release: Option<bool>,
+    /// The browser as pages see it, as in the request for a session. A missing field keeps its
+    /// value, and null removes it. The change applies at once in all tabs. `device_scale_factor`,
+    /// `mobile` and `flags` of a running browser stay, and so does that there is a `locale`, `timezone` or
+    /// `user_agent`.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<SettingsPatch>,
 }
 
 /// Granted duration, and a warning if it was capped.
@@ -123,7 +130,7 @@ pub async fn renew(
 }
 
 /// Changes a live session: its life, as a renewal does, the targets that its programs may reach,
-/// and its sanitizing after each occupant. A session that has ended answers 409, as in the
+/// its sanitizing after each occupant, and the settings of its browser. A session that has ended answers 409, as in the
 /// compatible API. So does a session whose `egress` cannot be changed because its network is not
 /// separate (`egress_unavailable`).
 #[utoipa::path(
@@ -136,7 +143,7 @@ pub async fn renew(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
         (status = 409, description = "The session has ended, is still starting, or has no separate network"),
-        (status = 422, description = "No field is given, or an entry of `egress` is invalid"),
+        (status = 422, description = "No field is given, an entry of `egress` or `settings` is invalid, or a setting needs a new session"),
     ),
 )]
 pub async fn change(
@@ -169,16 +176,18 @@ async fn apply(
         expires_at,
         egress,
         sanitize_on_release,
+        settings,
     } = change;
     let until = expires_at.map(|at| front.world.clock.until(at).as_secs());
     let seconds = seconds_of(timeout_seconds, timeout).max(until);
     let mut fields = Fields::new();
     let wrong = "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at, egress, \
-                 sanitize_on_release";
+                 sanitize_on_release, settings";
     let some = generate_browser_profile.is_some()
         || seconds.is_some()
         || egress.is_some()
-        || sanitize_on_release.is_some();
+        || sanitize_on_release.is_some()
+        || settings.as_ref().is_some_and(|settings| !settings.is_empty());
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
     let mut resource = None;
@@ -188,6 +197,17 @@ async fn apply(
         let patch = egress.patch("egress", known.as_ref(), &mut fields);
         fields.finish()?;
         let message = ChangeEgress { change: EgressChange::Session(patch) };
+        let view = ask_session(front, Route { organization, session: id, message }).await?;
+        resource = Some(SessionResource::of(&view, front));
+    }
+    if let Some(patch) = settings {
+        let known = super::find(front, organization, id).await?.record;
+        let mut fields = Fields::new();
+        let runs = known.desktop.is_some();
+        let choices = &front.world.settings.browsers;
+        settings::check_change(&patch, &known.spec.settings, choices, runs, &mut fields);
+        fields.finish()?;
+        let message = ChangeSettings { patch };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }

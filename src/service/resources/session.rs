@@ -110,6 +110,9 @@ pub struct SessionResource {
     pub egress: Option<EgressResource>,
     /// True if each occupant's data is cleared before the next one begins.
     pub sanitize_on_release: bool,
+    /// The given settings of the browser, as pages see it.
+    #[schema(value_type = Object)]
+    pub settings: Value,
     /// The party whose input reaches the browser.
     pub control: ControlResource,
     /// The effect of a person's control on an external driver's commands: `hold`, `refuse` or
@@ -269,6 +272,7 @@ impl SessionResource {
             isolation: IsolationResource::of(view),
             egress: Some(EgressResource::of(view, core)),
             sanitize_on_release: spec.sanitize_after.is_some(),
+            settings: serde_json::to_value(&spec.settings).unwrap_or_default(),
             control: ControlResource::of(control),
             on_takeover: on_takeover(record, core).as_str(),
             failure: record.failure.as_ref().and_then(|cause| serde_json::to_value(cause).ok()),

@@ -1,8 +1,10 @@
 //! The command line arguments of Chromium.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::{First, Start};
+use crate::domain::browser_settings::{BrowserSettings, ColorScheme};
 use crate::system::settings::Settings;
 
 /// The least free shared memory in bytes. With less, Chromium uses files, because it crashes when
@@ -54,7 +56,9 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     let mut profile = OsString::from("--user-data-dir=");
     profile.push(start.profile);
 
-    let mut flags: Vec<OsString> = FIXED.iter().map(Into::into).collect();
+    // First, because the last of several values of a flag counts.
+    let mut flags: Vec<OsString> = start.spec.settings.flags.iter().map(Into::into).collect();
+    flags.extend(FIXED.iter().map(OsString::from));
     flags.push(profile);
     flags.extend([
         format!("--component-updater=url-source={UNREACHABLE}").into(),
@@ -87,6 +91,8 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         let proxy = proxy.as_str().trim_end_matches('/');
         flags.push(format!("--proxy-server={proxy}").into());
     }
+    flags.extend(of_settings(&start.spec.settings));
+    extend(&mut flags, start.extensions);
     flags.extend(settings.chromium_arguments.iter().map(Into::into));
     flags.push(match start.first {
         First::Page => {
@@ -96,6 +102,56 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         First::Last => "--restore-last-session".into(),
     });
     flags
+}
+
+/// The arguments for the settings of a session. They reach all targets, also those that DevTools
+/// overrides do not, and last when the server is away.
+fn of_settings(settings: &BrowserSettings) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    let mut add = |name: &str, value: &str| flags.push(format!("--{name}={value}").into());
+    if let (Some(locale), Some(languages)) = (&settings.locale, settings.languages()) {
+        add("lang", locale);
+        add("accept-lang", &languages);
+    }
+    if let Some(user_agent) = &settings.user_agent {
+        add("user-agent", user_agent);
+    }
+    // A phone has the factor of its screen, and the browser around it stays as it is.
+    if let (Some(factor), None) = (settings.device_scale_factor, settings.mobile) {
+        add("force-device-scale-factor", &factor.to_string());
+    }
+    match settings.color_scheme {
+        Some(ColorScheme::Dark) => flags.push("--force-dark-mode".into()),
+        // The profile may have another one.
+        Some(ColorScheme::Light) => flags.push("--blink-settings=preferredColorScheme=1".into()),
+        Some(ColorScheme::NoPreference) | None => {}
+    }
+    flags
+}
+
+/// Adds the arguments that load extensions. Chrome loads those of its command line only without one
+/// of its features.
+fn extend(flags: &mut Vec<OsString>, extensions: &[PathBuf]) {
+    if extensions.is_empty() {
+        return;
+    }
+    let folders = extensions.iter().map(|folder| folder.display().to_string());
+    let folders = folders.collect::<Vec<_>>().join(",");
+    for flag in flags.iter_mut() {
+        if flag.to_str().is_some_and(|flag| flag.starts_with("--disable-features=")) {
+            flag.push(",DisableLoadExtensionCommandLineSwitch");
+        }
+    }
+    flags.push(format!("--load-extension={folders}").into());
+    flags.push(format!("--disable-extensions-except={folders}").into());
+}
+
+/// The variables for the settings of a session.
+pub(super) fn environment(settings: &BrowserSettings) -> Vec<(OsString, OsString)> {
+    let locale = settings.locale.as_ref().map(|locale| ("LANGUAGE", locale.replace('-', "_")));
+    let timezone = settings.timezone.as_ref().map(|timezone| ("TZ", timezone.clone()));
+    let set = locale.into_iter().chain(timezone);
+    set.map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// True if `/dev/shm` has room for a browser.

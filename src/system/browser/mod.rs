@@ -85,6 +85,8 @@ pub struct Start<'a> {
     pub downloads: &'a Path,
     /// The folder in which runs put files for the browser.
     pub uploads: &'a Path,
+    /// The folders of its extensions.
+    pub extensions: &'a [PathBuf],
     /// The path of its log file.
     pub log: &'a Path,
     /// True if it runs without its sandbox.
@@ -109,8 +111,15 @@ impl Network<'_> {
     }
 }
 
-/// Returns the path of the browser's program.
-pub fn locate(settings: &Settings) -> Result<PathBuf, Failure> {
+/// Returns the path of the browser's program: of `executable` if it is given, by its name.
+pub fn locate(settings: &Settings, executable: Option<&str>) -> Result<PathBuf, Failure> {
+    if let Some(name) = executable {
+        let Some(set) = settings.executables.get(name) else {
+            let message = format!("desktop.executables has no {name} any more");
+            return Err(failure(STAGE.name, "executable_unknown", message));
+        };
+        return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
+    }
     if let Some(set) = &settings.chromium {
         return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
     }
@@ -144,8 +153,14 @@ pub fn spawn(
     ];
     let set = settings.chromium_environment.iter();
     environment.extend(set.map(|(name, value)| (name.into(), value.into())));
+    // Later, so that the settings of the session take precedence over those of all.
+    environment.extend(flags::environment(&start.spec.settings));
     let landlock = Landlock {
-        read: [start.authority, start.uploads].map(Into::into).to_vec(),
+        read: [start.authority, start.uploads]
+            .map(Into::into)
+            .into_iter()
+            .chain(start.extensions.iter().cloned())
+            .collect(),
         write: [start.profile, start.home, start.downloads, start.temporary]
             .map(Into::into)
             .to_vec(),

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::closing::Parts;
 use super::directory::{Directory, Saved};
+use super::emulation::Emulation;
 use super::launch::{Desktops, VncOrder};
 use super::memory::Opening;
 use super::record::Record;
@@ -113,6 +114,13 @@ impl Desktops {
             cookie: digits,
         });
         let windows = windows::fit(identity.display_number, cookie);
+        let emulation = Emulation::start(
+            Devtools::of(&identity),
+            chromium.clone(),
+            directory.started_settings(),
+            order.spec.settings.clone(),
+            runtime,
+        );
         let desktops = self.clone();
         let made = Made {
             desktops,
@@ -129,6 +137,7 @@ impl Desktops {
             repairs,
             downloads: self.downloads_of(session),
             opening: Opening::new(),
+            emulation,
         };
         Ok((LiveDesktop::new(made, runtime.clone()), strays))
     }

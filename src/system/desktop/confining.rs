@@ -1,6 +1,6 @@
 //! Resource limits of desktops, and the data for the leak ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 
@@ -9,7 +9,6 @@ use super::launch::Desktops;
 use crate::domain::ids::SessionId;
 use crate::domain::leak::Leak;
 use crate::domain::session::{Failure, FilesLevel, SessionRecord};
-use crate::system::browser;
 use crate::system::confine::landlock;
 use crate::system::confine::place::closed_above;
 use crate::system::confine::user::UserError;
@@ -56,17 +55,18 @@ impl Desktops {
     }
 
     /// Creates the directories of a session before its programs start, with its own user if
-    /// sessions get one. Returns the isolation level of its files.
+    /// sessions get one and can execute `browser`. Returns the isolation level of its files.
     pub(super) fn prepare(
         &self,
         session: SessionId,
         directory: &Directory,
         cookie: &Cookie,
         password_file: &[u8],
+        browser: &Path,
     ) -> Result<FilesLevel, Failure> {
         let settings = self.settings();
         let is_confined = settings.confinement.is_on();
-        let closed = closed_above(&browser::locate(settings)?);
+        let closed = closed_above(browser);
         if let (Some(folder), true) = (&closed, settings.placement.assigns) {
             let folder = folder.display();
             tracing::warn!(

@@ -549,7 +549,7 @@ impl Directory {
 }
 
 /// Creates a directory of the server with this mode.
-fn folder(path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }

@@ -24,6 +24,7 @@ use super::Downloads;
 use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
+use super::emulation::{self, Emulation};
 use super::given::Given;
 use super::networking::{self, Found};
 use super::record::Record;
@@ -35,6 +36,7 @@ use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
 use crate::system::cdp::Devtools;
 use crate::system::display::{self, Cookie};
+use crate::system::extensions::Extensions;
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
@@ -264,6 +266,10 @@ impl Launch for Desktops {
     fn usage(&self, session: SessionId) -> Option<Usage> {
         self.used_by(session)
     }
+
+    fn extensions(&self) -> Extensions {
+        Extensions::below(self.0.directories.data())
+    }
 }
 
 /// The VNC server's session and display, and the receivers of its events.
@@ -311,14 +317,15 @@ impl Desktops {
         let directory = self.directory(session);
         let cookie: Cookie = rand::random();
         let password = Password::fresh(order.spec.rotation);
-        let chromium_path = browser::locate(settings)?;
+        let chromium_path = browser::locate(settings, order.spec.settings.executable.as_deref())?;
 
         let reservation = self.ports().reserve(None);
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
         let mut vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let password_file = vnc::password::file(settings.vnc_server, &password.text());
-        let files = self.prepare(session, &directory, &cookie, &password_file)?;
+        let files = self.prepare(session, &directory, &cookie, &password_file, &chromium_path)?;
+        let extensions = self.extended(&directory, &order.spec.settings, files).await?;
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
@@ -370,12 +377,17 @@ impl Desktops {
             }
         };
         undo.lock().note(|parts| parts.vnc = Some(Arc::clone(&vnc)));
-        // Its start page would be loaded before the browser has the login.
-        let waits = restored.is_some() || order.storage_state.is_some();
+        let wanted = &order.spec.settings;
+        directory
+            .set_started_settings(wanted)
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
+        // The start page is opened once the browser has its login, and the settings are in force.
+        let has_state = restored.is_some() || order.storage_state.is_some();
+        let is_later = emulation::is_needed(wanted) && order.spec.start_url.is_some();
         let start = browser::Start {
             session,
             spec: &order.spec,
-            first: if waits { First::Nothing } else { First::Page },
+            first: if has_state || is_later { First::Nothing } else { First::Page },
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -383,6 +395,7 @@ impl Desktops {
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
             uploads: &directory.uploads(),
+            extensions: &extensions,
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),
@@ -396,6 +409,12 @@ impl Desktops {
         let (browser::Ready { devtools, page }, ()) =
             tokio::try_join!(browser::ready(&chromium, &start, settings), eager)?;
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
+        let (reached, process) = (devtools.clone(), chromium.clone());
+        let emulation = Emulation::start(reached, process, wanted.clone(), wanted.clone(), runtime);
+        emulation.in_force().await;
+        if let Some(url) = order.spec.start_url.as_ref().filter(|_url| is_later && !has_state) {
+            emulation::navigate(&devtools, &page, url.as_str(), runtime).await;
+        }
 
         let identity = DesktopIdentity {
             display_number,
@@ -439,6 +458,7 @@ impl Desktops {
             repairs,
             downloads: self.downloads_of(order.session),
             opening,
+            emulation,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }

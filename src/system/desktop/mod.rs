@@ -8,6 +8,8 @@ mod confining;
 mod directories;
 mod directory;
 pub mod downloads;
+mod emulation;
+mod extending;
 mod former;
 mod given;
 mod keeper;

@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Saved;
+use super::emulation::Emulation;
 use super::memory::Memory;
 use super::networking::{self, Found};
 use super::running::LiveDesktop;
-use crate::domain::session::Failure;
+use crate::domain::session::{Failure, FilesLevel};
 use crate::system::browser::{self, First};
 use crate::system::display;
 use crate::system::egress::Way;
@@ -140,7 +141,10 @@ impl LiveDesktop {
             };
             let password_file = vnc::password::file(server, &made.vnc_password.text());
             let session = made.parts.session;
-            let level = made.desktops.prepare(session, &directory, &made.cookie, &password_file)?;
+            let executable = made.order.spec.settings.executable.as_deref();
+            let path = browser::locate(&settings, executable)?;
+            let (desktops, cookie) = (&made.desktops, &made.cookie);
+            let level = desktops.prepare(session, &directory, cookie, &password_file, &path)?;
             made.identity.files = Some(level);
         }
         let is_clean = self.clear_if_marked().await?;
@@ -150,8 +154,15 @@ impl LiveDesktop {
             .make_folders()
             .and_then(|()| browser::prepare(&directory, made.order.spec.size))
             .map_err(|cause| directory_failed(&profile, &cause))?;
+        made.order.spec.settings = made.emulation.settings();
+        let wanted = made.order.spec.settings.clone();
+        directory
+            .set_started_settings(&wanted)
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let memory = Memory::read(&directory.memory());
-        let path = browser::locate(&settings)?;
+        let path = browser::locate(&settings, wanted.executable.as_deref())?;
+        let level = made.identity.files.unwrap_or(FilesLevel::None);
+        let extensions = made.desktops.extended(&directory, &wanted, level).await?;
         // A desktop of an older server has no egress program until now.
         if made.parts.way.is_none() {
             made.parts.way = made.desktops.way(&made.order).await;
@@ -170,6 +181,7 @@ impl LiveDesktop {
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
             uploads: &directory.uploads(),
+            extensions: &extensions,
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),
@@ -181,6 +193,10 @@ impl LiveDesktop {
         }
         let browser::Ready { devtools, .. } = browser::ready(&chromium, &start, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
+        made.emulation =
+            Emulation::start(devtools.clone(), chromium.clone(), wanted.clone(), wanted, &runtime);
+        // The pages must not load without it.
+        made.emulation.in_force().await;
         let lost = match memory {
             Some(memory) => {
                 let (opening, lost) = memory.restore(&devtools).await;

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use super::Downloads;
 use super::closing::Parts;
 use super::downloads::watching::Watching;
+use super::emulation::Emulation;
 use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
 use super::memory::Opening;
@@ -22,6 +23,7 @@ use super::networking;
 use super::record::Record;
 use super::repairs::Repairs;
 use super::rotating::Rotating;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
@@ -62,6 +64,7 @@ pub(super) struct Made {
     pub(super) downloads: Downloads,
     /// The pages that the browser was started with, or that were restored.
     pub(super) opening: Opening,
+    pub(super) emulation: Emulation,
 }
 
 /// A desktop of real programs.
@@ -294,6 +297,14 @@ impl Desktop for LiveDesktop {
 
     fn set_used(&self, used: bool) {
         self.used.send_if_modified(|before| std::mem::replace(before, used) != used);
+    }
+
+    fn apply_settings(&self, settings: BrowserSettings) -> BoxFuture<'static, ()> {
+        self.made.emulation.apply(settings)
+    }
+
+    fn renew_settings(&self) {
+        self.made.emulation.renew();
     }
 
     fn screen(&self) -> Arc<dyn Screen> {

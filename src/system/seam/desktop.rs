@@ -1,7 +1,7 @@
 //! A desktop as its session's actor uses it: launch, recovery, end, and access to its parts.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,12 @@ use super::egress::Egress;
 use super::profile::{PackAtEnd, PackedProfile};
 use super::screen::{Copies, Screen};
 use super::vnc::VncServer;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::ids::SessionId;
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec};
 use crate::system::desktop::Downloads;
+use crate::system::extensions::Extensions;
 use crate::system::input::Devices;
 use crate::system::limits::{NoRoom, Usage};
 use crate::system::storage_state::{Storage, StorageState};
@@ -80,6 +82,11 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     /// Checks that the disk of the data directory has the room that must be free.
     fn disk(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// The extensions that organizations have uploaded.
+    fn extensions(&self) -> Extensions {
+        Extensions::below(Path::new("/nonexistent"))
     }
 
     /// The resources that the programs of a session use; none if the machine does not count them.
@@ -209,6 +216,17 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// Sets whether a client drives or watches the desktop. While it is used, its parts are checked
     /// more closely; otherwise it costs nothing.
     fn set_used(&self, used: bool);
+
+    /// Changes the settings of its browser, without a restart. Resolves when they are in force, or
+    /// after some seconds if a page does not answer. Those that only a start sets follow at the
+    /// next one.
+    fn apply_settings(&self, _settings: BrowserSettings) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Sets the settings of its browser again, because a driver that has left may have removed
+    /// them.
+    fn renew_settings(&self) {}
 
     /// The picture source of its display.
     fn screen(&self) -> Arc<dyn Screen>;

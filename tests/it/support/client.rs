@@ -167,6 +167,21 @@ impl Client {
         Ok(Answer { status, headers, bytes: answer.bytes().await?.to_vec() })
     }
 
+    /// Uploads an extension with these files.
+    pub async fn upload_extension(&self, files: &[(&str, &str)]) -> Answer {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, text) in files {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+        }
+        let bytes = zip.finish().unwrap().into_inner();
+        let request = self.http.post(format!("{}/v1/extensions", self.base));
+        let request = request.header("x-api-key", self.key()).body(bytes);
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, bytes: answer.bytes().await.unwrap().to_vec() }
+    }
+
     /// A stream of events after the event `after`.
     pub async fn stream(&self, path: &str, after: Option<i64>) -> Stream {
         let mut request = self.http.get(format!("{}{path}", self.base));

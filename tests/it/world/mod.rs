@@ -20,6 +20,7 @@ mod rules;
 mod runs;
 mod sanitizing;
 mod sdk;
+mod settings;
 mod storage_state;
 mod streams;
 mod templates;

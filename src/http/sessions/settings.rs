@@ -1,0 +1,92 @@
+//! The field `settings` of a request: the browser as pages see it.
+
+use crate::domain::browser_flags::BrowserChoices;
+use crate::domain::browser_settings::{BrowserSettings, InvalidSetting, SettingsPatch};
+use crate::domain::ids::ExtensionId;
+use crate::http::caller::Caller;
+use crate::http::extensions;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The most extensions of a session.
+pub(super) const MOST_EXTENSIONS: usize = 10;
+
+/// The extensions that a request asks for.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// The ids and names of existing ones.
+    pub(super) known: Vec<String>,
+    /// The ids of others, with their places in the list.
+    pub(super) missing: Vec<(usize, String)>,
+    /// The names that are not known here, such as those of the compatible API.
+    pub(super) others: Vec<String>,
+}
+
+impl Chosen {
+    /// Finds the extensions of a request.
+    pub(super) async fn read(
+        asked: Option<&[String]>,
+        front: &Front,
+        caller: Caller,
+    ) -> Result<Self, Problem> {
+        let mut chosen = Self::default();
+        for (index, name) in asked.unwrap_or_default().iter().take(MOST_EXTENSIONS).enumerate() {
+            let is_configured = front.world.settings.browsers.extensions.contains(name);
+            match name.parse::<ExtensionId>() {
+                Ok(_) | Err(_) if chosen.known.contains(name) => {}
+                Ok(id) if extensions::find(front, caller, id).await?.is_some() => {
+                    chosen.known.push(name.clone());
+                }
+                Ok(_) => chosen.missing.push((index, name.clone())),
+                Err(_) if is_configured => chosen.known.push(name.clone()),
+                Err(_) => chosen.others.push(name.clone()),
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// Returns the settings of a new session. Wrong ones are added to `fields`.
+pub(super) fn new(
+    patch: Option<&SettingsPatch>,
+    browser_type: Option<&str>,
+    choices: &BrowserChoices,
+    fields: &mut Fields,
+) -> BrowserSettings {
+    let settings = patch.map(|patch| patch.applied_to(&BrowserSettings::default()));
+    let settings = settings.unwrap_or_default();
+    check(&settings, choices, fields);
+    let executable = browser_type
+        .and_then(|name| fields.check("browser_type", name, choices.executable(name)).flatten());
+    BrowserSettings { executable, ..settings }
+}
+
+fn check(settings: &BrowserSettings, choices: &BrowserChoices, fields: &mut Fields) {
+    refuse(settings.invalid(), fields);
+    if let Err((index, reason)) = choices.check_flags(&settings.flags) {
+        let flag = settings.flags.get(index).cloned();
+        fields.refuse(&format!("settings.flags[{index}]"), flag.unwrap_or_default(), reason);
+    }
+}
+
+/// Checks a change to the settings of a session. A browser that `runs` keeps some of them.
+pub(super) fn check_change(
+    patch: &SettingsPatch,
+    settings: &BrowserSettings,
+    choices: &BrowserChoices,
+    runs: bool,
+    fields: &mut Fields,
+) {
+    // What stays was checked when it was given.
+    check(&patch.applied_to(&BrowserSettings::default()), choices, fields);
+    if runs {
+        refuse(patch.fixed(settings), fields);
+    }
+}
+
+fn refuse(settings: Vec<InvalidSetting>, fields: &mut Fields) {
+    for InvalidSetting { field, input, reason } in settings {
+        fields.refuse(&format!("settings.{field}"), input, reason);
+    }
+}

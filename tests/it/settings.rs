@@ -1,0 +1,105 @@
+//! Settings of a session's browser in the API: checked, stored, shown and changed.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, id_of};
+use crate::support::{Client, Setup, on_both_databases};
+
+async fn patch(client: &Client, id: &str, settings: Value) -> Answer {
+    let path = format!("/v1/browser_sessions/{id}");
+    client.send(Method::PATCH, &path, Some(json!({ "settings": settings }))).await
+}
+
+on_both_databases! {
+    async fn settings_are_checked_stored_shown_and_changed(database) {
+        let server = Setup::fakes().on(database).start().await;
+        let client = &server.client;
+        let wrong = json!({ "settings": {
+            "locale": "de_DE", "timezone": "Mars/Olympus", "user_agent": "a\nb",
+            "geolocation": { "latitude": 91, "longitude": 0 }, "device_scale_factor": 9,
+            "mobile": { "width": 1 },
+        } });
+        let refused = client.post("/v1/browser_sessions", wrong).await.wrong_fields();
+        let fields: Vec<&str> = refused.keys().map(String::as_str).collect();
+        assert_eq!(fields, [
+            "body.settings.device_scale_factor",
+            "body.settings.geolocation.latitude",
+            "body.settings.locale",
+            "body.settings.mobile.width",
+            "body.settings.timezone",
+            "body.settings.user_agent",
+        ]);
+        for unknown in [json!({ "zoom": 1 }), json!({ "color_scheme": "sepia" }), json!(["a"])] {
+            let asked = json!({ "settings": unknown });
+            client.post("/v1/browser_sessions", asked).await.problem(422, "invalid_request");
+        }
+
+        let asked = json!({ "locale": "de-de", "timezone": "Asia/Tokyo", "color_scheme": "dark" });
+        let session = client.session_of(json!({ "settings": asked })).await;
+        let id = id_of(&session);
+        let shown = json!({ "locale": "de-DE", "timezone": "Asia/Tokyo", "color_scheme": "dark" });
+        assert_eq!(session["settings"], shown);
+
+        // A missing field stays, and null removes one.
+        let position = json!({ "latitude": 1.5, "longitude": -2.0, "accuracy": 0.0 });
+        let change = json!({ "timezone": "UTC", "color_scheme": null, "geolocation": position });
+        let changed = patch(client, &id, change).await.ok();
+        let shown = json!({ "locale": "de-DE", "timezone": "UTC", "geolocation": position });
+        assert_eq!(changed["settings"], shown);
+        assert_eq!(client.look(&id).await["settings"], shown);
+
+        // A running browser keeps the others.
+        let fixed = json!({ "locale": null, "device_scale_factor": 2, "mobile": {} });
+        let refused = patch(client, &id, fixed).await.wrong_fields();
+        assert_eq!(refused.len(), 3, "{refused:?}");
+        assert!(refused.values().all(|reason| reason.contains("needs a new session")), "{refused:?}");
+        patch(client, &id, json!({})).await.problem(422, "invalid_request");
+        assert_eq!(client.look(&id).await["settings"], shown);
+        client.close(&id).await.ok();
+        patch(client, &id, json!({ "timezone": "UTC" })).await.problem(409, "session_closed");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/chromium");
+    let other = std::env::temp_dir().join(format!("greenroom-other-{}", std::process::id()));
+    std::os::unix::fs::symlink(fake, &other).unwrap();
+    let server = Setup::fakes()
+        .set("desktop.executables.other", other.to_str().unwrap())
+        .set("isolation.flags_allow", r#"["--mute-audio"]"#)
+        .start()
+        .await;
+    let client = &server.client;
+    for (asked, field, reason) in [
+        (json!({ "browser_type": "msedge" }), "body.browser_type", "one of chromium, other"),
+        (
+            json!({ "settings": { "flags": ["--mute-audio", "--start-maximized"] } }),
+            "body.settings.flags.1",
+            "isolation.flags_allow has --mute-audio",
+        ),
+        (
+            json!({ "settings": { "flags": ["--no-sandbox"] } }),
+            "body.settings.flags.0",
+            "undo the isolation",
+        ),
+    ] {
+        let refused = client.post("/v1/browser_sessions", asked).await.wrong_fields();
+        assert!(refused[field].contains(reason), "{refused:?}");
+    }
+    let flags = json!({ "flags": ["--mute-audio"] });
+    let asked = json!({ "browser_type": "other", "settings": flags });
+    let session = client.session_of(asked).await;
+    assert_eq!((&session["browser_type"], &session["warning"]), (&json!("other"), &Value::Null));
+    assert_eq!(session["settings"]["flags"], flags["flags"]);
+    let id = id_of(&session);
+    let browser = server.program(&id, other.to_str().unwrap());
+    let command = std::fs::read_to_string(format!("/proc/{browser}/cmdline")).unwrap();
+    assert!(command.contains("\0--mute-audio\0"), "{command}");
+    let refused = patch(client, &id, json!({ "flags": [] })).await.wrong_fields();
+    assert!(refused["body.settings.flags"].contains("needs a new session"), "{refused:?}");
+    server.stop().await;
+    std::fs::remove_file(other).unwrap();
+}
