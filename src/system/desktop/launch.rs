@@ -34,7 +34,6 @@ use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
-use crate::system::cdp::Devtools;
 use crate::system::display::{self, Cookie};
 use crate::system::extensions::Extensions;
 use crate::system::failure::{directory as directory_failed, failure};
