@@ -54,7 +54,7 @@ async fn files_are_kept_in_a_bucket_through_its_outage_and_a_kill_of_the_server(
     ready(&server, 200).await;
     let file = download(&server, "table #1", b"0123456789").await;
     let organization = file["organization_id"].as_str().unwrap();
-    assert_eq!(files_in(&s3.object("artifacts").join(organization)), 1);
+    assert_eq!(s3.count(&format!("artifacts/{organization}")), 1);
     assert_eq!(files_in(&server.directory.join("d/artifacts")), 0);
     assert_eq!(files_in(&server.directory.join("d/outbox")), 0);
 
@@ -107,8 +107,7 @@ async fn files_are_kept_in_a_bucket_through_its_outage_and_a_kill_of_the_server(
     assert_eq!(leaks["leaks"], json!([]), "{leaks:#}");
 
     // An object that is gone is lost for good.
-    let objects = s3.object("artifacts").join(organization);
-    fs::remove_dir_all(objects).unwrap();
+    s3.remove(&format!("artifacts/{organization}"));
     server.client.get(&path(&file)).await.problem(410, "artifact_lost");
     server.stop().await;
     drop(s3);
@@ -133,7 +132,11 @@ async fn an_operator_limits_what_is_kept_and_the_oldest_goes_at_once() {
     let wrong = wrong.wrong_fields();
     assert_eq!(
         wrong.keys().collect::<Vec<_>>(),
-        ["retention.artifacts_days", "retention.days", "retention.recordings_max_mib"]
+        [
+            "body.retention.artifacts_days",
+            "body.retention.days",
+            "body.retention.recordings_max_mib"
+        ]
     );
     let changed = change(json!({ "artifacts_max_mib": 1, "recordings_days": 3 })).await.ok();
     let expected = json!({

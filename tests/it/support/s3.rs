@@ -82,8 +82,26 @@ impl S3Server {
             .set("storage.retries", "0")
     }
 
-    /// The path of an object.
-    pub fn object(&self, key: &str) -> PathBuf {
+    fn path(&self, key: &str) -> PathBuf {
         self.folder.join(BUCKET).join("here").join(key)
+    }
+
+    /// The number of objects below a prefix.
+    pub fn count(&self, prefix: &str) -> usize {
+        fn objects_in(directory: &Path) -> usize {
+            let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+            let count = |entry: fs::DirEntry| match entry.path().is_dir() {
+                true => objects_in(&entry.path()),
+                // The server keeps further files beside that of the content.
+                false => usize::from(entry.file_name().to_string_lossy().ends_with("_object")),
+            };
+            entries.map(count).sum()
+        }
+        objects_in(&self.path(prefix))
+    }
+
+    /// Removes all objects below a prefix, as by an accident at the service.
+    pub fn remove(&self, prefix: &str) {
+        fs::remove_dir_all(self.path(prefix)).unwrap();
     }
 }
