@@ -36,6 +36,16 @@ export interface Session {
     readonly completed_at?: string | null;
     readonly expires_at?: string | null;
     readonly idle_expires_at?: string | null;
+    readonly browser_profile_id?: string | null;
+    /** `write` if the session stores its profile, `copy` if it never does. */
+    readonly browser_profile_access?: string | null;
+}
+
+/** The stored login of a browser. */
+export interface Profile {
+    readonly browser_profile_id: string;
+    readonly name: string;
+    readonly version?: number | null;
 }
 
 export interface RunBlock {
@@ -73,6 +83,8 @@ const ROOT = root(location.href);
 
 /** The timeout of a request. A page has no use for a later response. */
 const PATIENCE_MS = 15_000;
+/** The timeout of saving a profile, which the server ends within two minutes. */
+const SAVING_PATIENCE_MS = 150_000;
 
 export class Api {
     /** The milliseconds by which the server's clock is ahead of the browser's. */
@@ -88,6 +100,14 @@ export class Api {
 
     async session(id: string): Promise<Session> {
         return this.#json<Session>(`v1/browser_sessions/${encodeURIComponent(id)}`);
+    }
+
+    /** Saves the login of a session: as a new profile of this name, or, without a name, to its own profile. */
+    async saveProfile(id: string, name: string | null): Promise<Profile> {
+        const path = `v1/browser_sessions/${encodeURIComponent(id)}/profile`;
+        const body = JSON.stringify(name === null ? {} : { name });
+        const answer = await this.#send("POST", path, "application/json", body, SAVING_PATIENCE_MS);
+        return (await answer.json()) as Profile;
     }
 
     /** Extends a session by its original lifetime. */
@@ -148,16 +168,24 @@ export class Api {
         return this.#send("GET", path, accept);
     }
 
-    async #send(method: string, path: string, accept: string): Promise<Response> {
+    async #send(
+        method: string,
+        path: string,
+        accept: string,
+        body: string | null = null,
+        patience = PATIENCE_MS,
+    ): Promise<Response> {
+        const content = body === null ? {} : { "content-type": "application/json" };
         let answer: Response;
         try {
             answer = await fetch(new URL(path, ROOT), {
                 method,
                 // A single-use ticket is bound to this name of the page.
-                headers: { accept, "x-greenroom-client": clientId(), ...header(this.credentials) },
+                headers: { accept, ...content, "x-greenroom-client": clientId(), ...header(this.credentials) },
+                body,
                 cache: "no-cache",
                 credentials: "omit",
-                signal: AbortSignal.timeout(PATIENCE_MS),
+                signal: AbortSignal.timeout(patience),
             });
         } catch {
             throw new ApiError(0, null, "The server cannot be reached.");

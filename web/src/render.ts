@@ -163,7 +163,7 @@ export function renderEnd(id: string, known: Ending | null, session: Session | n
     const words = known ?? ending(session ?? { browser_session_id: id });
     document.body.dataset["link"] = "ended";
     document.body.dataset["ending"] = session?.status ?? "unknown";
-    for (const part of ["frame", "dock", "tabs", "page", "occupant", "time", "clipboard"]) {
+    for (const part of ["frame", "dock", "tabs", "page", "occupant", "time", "clipboard", "profile"]) {
         show(element(part), false);
     }
     const status = session ? standing(session) : { tone: "over", word: "Not found" };

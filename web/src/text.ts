@@ -99,3 +99,20 @@ export function ending(session: Session): Ending {
     const text = failure?.message ?? "It was closed, and its browser has stopped.";
     return { title: "The session has ended", text, hint, log };
 }
+
+/** The most characters of a profile's name. */
+const LONGEST_NAME = 100;
+
+/** The name of a profile for the login of a page: its host, or the date for a page without one. */
+export function proposedName(address: string, now: Date): string {
+    let host = "";
+    try {
+        const { protocol, hostname } = new URL(address);
+        if (protocol === "https:" || protocol === "http:") host = hostname.replace(/^www\./, "");
+    } catch {
+        // The address is not known yet.
+    }
+    const two = (number: number) => String(number).padStart(2, "0");
+    const date = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+    return host ? host.slice(0, LONGEST_NAME) : `Login of ${date}`;
+}

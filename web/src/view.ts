@@ -22,6 +22,7 @@ import { renderRefused } from "./refused";
 import { askForKey } from "./gate";
 import { PageInput, type Size } from "./input";
 import { KEYS, relay } from "./keyboard";
+import { ProfilePanel } from "./profile";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
@@ -40,6 +41,7 @@ class View {
     readonly #cast: Cast;
     readonly #input: PageInput;
     readonly #stills: Stills;
+    readonly #profile: ProfilePanel;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
     readonly #expiry: Expiry;
@@ -115,6 +117,7 @@ class View {
             this.#session = session;
             this.#renderTime();
         });
+        this.#profile = new ProfilePanel(this.#api, id);
         this.#wireControls();
         window.setInterval(() => this.#renderTime(), 500);
         this.#change({ kind: "cede" });
@@ -262,6 +265,7 @@ class View {
     }
 
     #renderControl(): void {
+        this.#profile.render(this.#session, this.#control.role);
         renderControl(this.#control, this.#session && occupant(this.#session) !== null);
     }
 

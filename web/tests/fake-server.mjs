@@ -238,6 +238,9 @@ export async function startFake({ picture = testPicture() } = {}) {
         sessions: new Map(),
         seen: [],
         said: [],
+        /** The requests to save a profile, and a function that answers them with a status and a body. */
+        saves: [],
+        onSave: ({ name }) => [200, profile({ name: name ?? "Rehearsal", version: name ? 1 : 4 })],
         shots: 0,
         /** The number of requests for each kind of socket. */
         dials: {},
@@ -348,6 +351,11 @@ export function session(id, fields = {}) {
     };
 }
 
+/** A profile, as the API returns it. */
+export function profile(fields = {}) {
+    return { browser_profile_id: "bp_0193af2c7e1b77ab8d10e2", name: "127.0.0.1", version: 1, ...fields };
+}
+
 async function answer(fake, request, response) {
     const url = new URL(request.url, "http://fake");
     const path = url.pathname;
@@ -369,6 +377,15 @@ async function answer(fake, request, response) {
         return json(403, { detail: "This API key is not known.", code: "credentials_invalid" });
     }
     if (path === "/v1/browser_sessions") return json(200, [...fake.sessions.values()]);
+    const [, saving] = /^\/v1\/browser_sessions\/([^/]+)\/profile$/.exec(path) ?? [];
+    if (saving && request.method === "POST") {
+        if (headers["x-api-key"] !== KEY) return json(403, { detail: "A key is needed.", code: "forbidden" });
+        const pieces = [];
+        for await (const piece of request) pieces.push(piece);
+        const save = JSON.parse(Buffer.concat(pieces));
+        fake.saves.push(save);
+        return json(...(await fake.onSave(save)));
+    }
     const [, run] = /^\/v1\/runs\/([^/]+)$/.exec(path) ?? [];
     if (run) {
         const found = fake.runs.get(run);

@@ -22,7 +22,7 @@ const { warning } = await load("draining");
 const { sentence } = await load("refused");
 const { keysymOf } = await load("keyboard");
 const { root } = await load("root");
-const { remaining, ending, endOf, occupant, standing } = await load("text");
+const { remaining, ending, endOf, occupant, proposedName, standing } = await load("text");
 
 test("waits grow to a bound, vary, and start small again", () => {
     const middle = new Backoff({ first: 500, most: 15_000, random: () => 0.5 });
@@ -112,6 +112,20 @@ test("time, names and ends read as they should", () => {
     assert.equal(standing({ status: "running", completed_at: at }).word, "Closed");
     assert.equal(ending({ status: "failed" }).text, "The browser stopped working. No cause was recorded.");
     assert.equal(ending({ status: "timeout" }).title, "The session timed out");
+});
+
+test("a profile is named after the host of the page, or the day", () => {
+    const day = new Date(2026, 10, 9);
+    for (const [address, name] of [
+        ["https://www.shop.example:8443/account?x=1", "shop.example"],
+        ["http://127.0.0.1/", "127.0.0.1"],
+        ["about:blank", "Login of 2026-11-09"],
+        ["data:text/html,x", "Login of 2026-11-09"],
+        ["", "Login of 2026-11-09"],
+        [`https://${"a.".repeat(60)}example/`, "a.".repeat(50)],
+    ]) {
+        assert.equal(proposedName(address, day), name);
+    }
 });
 
 test("characters become keysyms", () => {
