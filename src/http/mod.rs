@@ -20,6 +20,7 @@ pub mod error;
 pub mod events;
 mod fallback;
 mod field_error;
+mod file_answer;
 pub mod front;
 mod headers;
 pub mod health;

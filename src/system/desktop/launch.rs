@@ -22,6 +22,7 @@ use super::Downloads;
 use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
+use super::files::Uploads;
 use super::memory::{Memory, Opening};
 use super::networking::{self, Found};
 use super::record::Record;
@@ -97,6 +98,7 @@ impl Desktops {
         runtime: Handle,
     ) -> Self {
         let mut directories = Directories::new(data, &settings.placement);
+        directories = directories.taking(Uploads::new(settings.uploads));
         if let Some(vault) = settings.vault {
             directories = directories.sealed_with(vault);
         }

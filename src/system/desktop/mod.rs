@@ -8,6 +8,7 @@ mod confining;
 mod directories;
 mod directory;
 pub mod downloads;
+pub mod files;
 mod former;
 mod keeper;
 mod launch;
