@@ -50,6 +50,8 @@ impl Described {
             ("viewer_id", "vw_1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
+            ("folder", "uploads".to_owned()),
+            ("name", "a.txt".to_owned()),
             ("api_key_id", "oat_1".to_owned()),
             ("organization_id", organization),
         ];
@@ -113,6 +115,7 @@ impl Described {
             "WebhookRequest" => json!({"url": "https://a.example/"}),
             "CancelRunsRequest" => json!({"run_ids": []}),
             "WorkflowRequest" => json!({"yaml_definition": "title: a"}),
+            "FileChange" => json!({"name": "b.txt"}),
             "SessionChange" => json!({"timeout_seconds": 600}),
             "OrganizationEgress" => json!({"allow": [], "deny": []}),
             "EgressCheckRequest" => json!({"url": "http://a.example/"}),

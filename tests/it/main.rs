@@ -31,6 +31,7 @@ mod endings;
 mod events;
 mod faults;
 mod fields;
+mod files;
 mod idempotency;
 mod keys;
 mod leaks;

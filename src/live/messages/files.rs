@@ -6,8 +6,8 @@
 //! `{"kind":"files-given","to":"chooser"|"input"|"page","names":[str]}`, or an `error`.
 //!
 //! After `{"kind":"handle-file-choosers"}` the browser opens no dialog of its own while the viewer
-//! has control. The server sends `{"kind":"file-chooser","open":bool,"multiple":bool}` instead.
-//! `{"kind":"cancel-file-chooser"}` closes it.
+//! has control. Once that is so, and then at each change, the server sends
+//! `{"kind":"file-chooser","open":bool,"multiple":bool}`. `{"kind":"cancel-file-chooser"}` closes it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Channel;
 use crate::live::bridge::Close;
@@ -29,6 +29,9 @@ const MOST_FILES: usize = 100;
 
 /// The delay before the browser is connected to again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The time that a page has to hand its file choosers over.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// The file choosers of one channel.
 #[derive(Debug, Default)]
@@ -80,6 +83,11 @@ impl GivenFiles {
             Some(_unknown) => None,
         }
     }
+}
+
+/// The message that no file chooser is open.
+fn closed() -> Value {
+    json!({ "kind": "file-chooser", "open": false, "multiple": false })
 }
 
 impl Channel {
@@ -136,7 +144,7 @@ impl Channel {
                 _gone = self.follow_choosers(say) => false,
             };
             if self.choosers.open.lock().take().is_some() {
-                let _ = say.send(json!({ "kind": "file-chooser", "open": false })).await;
+                let _ = say.send(closed()).await;
             }
             if !is_lost {
                 // The browser is gone, but may be restarted.
@@ -155,6 +163,7 @@ impl Channel {
             "filter": [{ "type": "page" }, { "type": "iframe" }],
         });
         pages.call(None, "Target.setAutoAttach", attach.clone()).await?;
+        let mut is_reported = false;
         while let Some(event) = events.recv().await {
             let text = |name: &str| event.params.get(name).and_then(Value::as_str);
             match event.method.as_str() {
@@ -162,8 +171,13 @@ impl Channel {
                     let Some(session) = text("sessionId") else { continue };
                     pages.notify(session, "Page.enable", json!({}));
                     let intercept = json!({ "enabled": true });
-                    pages.notify(session, "Page.setInterceptFileChooserDialog", intercept);
+                    let set = pages.send(session, "Page.setInterceptFileChooserDialog", intercept);
                     pages.notify(session, "Target.setAutoAttach", attach.clone());
+                    let _ = timeout(GLANCE, set).await; // A page that hangs opens no chooser.
+                    if !is_reported {
+                        let _ = say.send(closed()).await;
+                        is_reported = true;
+                    }
                 }
                 "Page.fileChooserOpened" => {
                     let node = event.params.get("backendNodeId").and_then(Value::as_i64);

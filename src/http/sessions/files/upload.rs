@@ -65,9 +65,9 @@ pub async fn upload(
     payload: web::Payload,
     front: Data<Front>,
 ) -> Result<Json<SessionFile>, ApiError> {
-    let name = name_of(&request)?;
     let organization = client.organization;
     files_of(&front, organization, id).await?;
+    let name = name_of(&request)?;
     front.awake(organization, id).await?;
     let files = files_of(&front, organization, id).await?;
     let body = Decompress::from_headers(payload.into_inner(), request.headers());
