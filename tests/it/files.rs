@@ -160,7 +160,7 @@ async fn hostile_names_of_downloads_are_shown_escaped_and_reach_no_other_file() 
     server.stop().await;
 }
 
-/// A client with a ticket of this role.
+/// The secret of a ticket of this role.
 async fn ticket(client: &Client, id: &str, role: &str) -> String {
     let path = format!("/v1/browser_sessions/{id}/viewers");
     let made = client.post(&path, json!({ "role": role })).await.ok();

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use super::{FilePath, SessionFile, files_of, on_disk, shown_file, subject};
 use crate::domain::event::EventKind;
 use crate::domain::file_name::file_name;
-use crate::domain::shown_name::shown;
 use crate::http::body::Body;
 use crate::http::caller::FileClient;
 use crate::http::error::{self, ApiError};
@@ -90,8 +89,8 @@ pub async fn delete(
     let files = files_of(&front, client.organization, session).await?;
     let text = name.clone();
     let deleted = on_disk(move || files.delete(folder, &text)).await?;
-    deleted.map_err(|cause| error::file(&cause, &name))?;
-    let data = json!({ "folder": folder.as_str(), "filename": shown(name.as_bytes()) });
+    let deleted = deleted.map_err(|cause| error::file(&cause, &name))?;
+    let data = json!({ "folder": folder.as_str(), "filename": deleted });
     let subject = subject(client.organization, session);
     front.world.events.record(subject, EventKind::SessionFileDeleted, data);
     Ok(HttpResponse::NoContent().finish())

@@ -198,15 +198,17 @@ impl SessionFiles {
         })
     }
 
-    /// Deletes a file. A copy that is stored as an artifact stays. This blocks.
+    /// Deletes a file, and returns its name as a text. A copy that is stored as an artifact stays.
+    /// This blocks.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open).
-    pub fn delete(&self, folder: Folder, name: &str) -> io::Result<()> {
+    pub fn delete(&self, folder: Folder, name: &str) -> io::Result<String> {
         let tree = Tree::open(&self.folder(folder))?;
         let name = resolved(&tree, name)?;
-        tree.remove_file(Path::new(&name))
+        tree.remove_file(Path::new(&name))?;
+        Ok(shown(name.as_bytes()))
     }
 }
 
