@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::dev::{Decompress, Payload};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{self, Bytes, Data, Json};
+use actix_web::{HttpRequest, ResponseError as _};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{SessionFile, files_of, on_disk, shown_file, subject};
 use crate::actors::registry::RouteError;
@@ -28,6 +28,12 @@ use crate::system::desktop::files::{Folder, SessionFiles, UploadError, Uploaded}
 
 /// The longest time without a byte of the body.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The rest of the body of a refused request that is read before the answer, in bytes and time: a
+/// client that is still sending may not read an answer whose connection is closed.
+const MOST_DRAINED: usize = 32 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const DRAIN_SILENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -70,7 +76,7 @@ pub async fn upload(
     let name = name_of(&request)?;
     front.awake(organization, id).await?;
     let files = files_of(&front, organization, id).await?;
-    let body = Decompress::from_headers(payload.into_inner(), request.headers());
+    let mut body = Decompress::from_headers(payload.into_inner(), request.headers());
     let ended = async {
         if let Some(mut view) = front.world.views.session(organization, id) {
             let over = view.wait_for(|view| view.closing || view.record.status.is_final());
@@ -79,13 +85,22 @@ pub async fn upload(
     };
     let receiving = async {
         tokio::select! {
-            received = receive(body, files.clone(), name, announced(&request)) => received,
+            received = receive(&mut body, files.clone(), name, announced(&request)) => received,
             () = ended => Err(error::files_gone(id).closing().into()),
             () = front.closing.cancelled() => Err(RouteError::Draining.into()),
         }
     };
-    let received = client.unless_over(&front, receiving).await.map_err(Problem::closing)??;
-    let Uploaded { name, size, .. } = received;
+    let received = client.unless_over(&front, receiving).await.map_err(Problem::closing);
+    let Uploaded { name, size, .. } = match received.map_err(ApiError::from).flatten() {
+        Ok(uploaded) => uploaded,
+        Err(refusal) => {
+            let limits = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::TOO_MANY_REQUESTS];
+            if limits.contains(&refusal.status_code()) {
+                drain(&mut body).await;
+            }
+            return Err(refusal);
+        }
+    };
     let data = json!({ "folder": Folder::Uploads.as_str(), "filename": name, "file_size": size });
     front.world.events.record(subject(organization, id), EventKind::SessionFileUploaded, data);
     Ok(Json(shown_file(files, (id, Folder::Uploads, &name), &front).await?))
@@ -120,8 +135,19 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Reads and discards what comes of a body for a while.
+async fn drain(body: &mut Decompress<Payload>) {
+    let (mut left, until) = (MOST_DRAINED, Instant::now() + DRAIN_TIMEOUT);
+    while left > 0 && Instant::now() < until {
+        match timeout(DRAIN_SILENCE, body.next()).await {
+            Ok(Some(Ok(chunk))) => left = left.saturating_sub(chunk.len()),
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
+    }
+}
+
 async fn receive(
-    mut body: Decompress<Payload>,
+    body: &mut Decompress<Payload>,
     files: SessionFiles,
     name: String,
     announced: Option<u64>,
