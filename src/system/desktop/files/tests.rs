@@ -164,9 +164,9 @@ fn hostile_names_are_shown_escaped_and_can_be_fetched_renamed_and_deleted() {
     assert_eq!(listed.len(), names.len(), "{listed:?}");
     for entry in &listed {
         assert!(!entry.name.chars().any(|it| it.is_control() || it == '\u{202e}'), "{entry:?}");
-        let (file, real) = session.files().open(Folder::Downloads, &entry.name).unwrap();
+        let (mut file, real) = session.files().open(Folder::Downloads, &entry.name).unwrap();
         let mut content = Vec::new();
-        { file }.read_to_end(&mut content).unwrap();
+        file.read_to_end(&mut content).unwrap();
         assert_eq!(content, real.as_bytes());
     }
     for wrong in ["link", "folder", "second", "..", ".", "", "../secret", "..%2Fsecret", "a\0"] {
