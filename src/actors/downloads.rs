@@ -97,6 +97,11 @@ pub async fn finish_downloads(
 
 async fn take(world: &World, owner: Owner, notice: Notice) {
     let (name, failed) = match notice {
+        Notice::Began { name, url, size } => {
+            let data = json!({ "filename": name, "file_size": size, "origin": origin(&url) });
+            world.events.record(owner.subject(), EventKind::SessionDownloadStarted, data);
+            return;
+        }
         Notice::Arrived(arrival) => {
             let (name, url) = (arrival.name.clone(), arrival.url.clone());
             match store(world, owner, arrival).await {
@@ -156,6 +161,6 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
     deposited.map_err(|cause| cause.to_string())?;
     let stored = store_artifact(world, &record).await;
     stored.map_err(|cause| cause.to_string())?;
-    arrival.stored();
+    arrival.stored(id);
     Ok(record)
 }

@@ -48,9 +48,17 @@ kinds! {
     SessionOutOfMemory = "session.out_of_memory",
     /// The session will end by itself soon: `{reason, at, seconds_left}`.
     SessionExpiring = "session.expiring",
+    /// The session's browser has begun a download: `{filename, file_size, origin}`; the size is null
+    /// if the site does not announce it. `session.download` reports the end, except for the
+    /// downloads of a block, which the end of the block reports.
+    SessionDownloadStarted = "session.download_started",
     /// The session's browser has downloaded a file: `{artifact, filename, file_size}`, or
     /// `{filename, failure}` if the file is not kept.
     SessionDownload = "session.download",
+    /// A client has put a file into the session: `{folder, filename, file_size}`.
+    SessionFileUploaded = "session.file_uploaded",
+    /// A client has deleted a file of the session: `{folder, filename}`.
+    SessionFileDeleted = "session.file_deleted",
     /// The egress policy refused requests of the session's programs:
     /// `{target, code, message, count}`. The count is that since the last event of the same target
     /// and code, of which there is at most one a minute.

@@ -16,7 +16,16 @@ pub fn file_name(suggested: &str) -> String {
     let last = suggested.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain: String = last.chars().filter(|letter| is_plain(*letter)).collect();
     let plain = plain.trim_matches(|letter: char| letter == '.' || letter.is_whitespace());
-    if plain.is_empty() { "file".to_owned() } else { shortened(plain) }
+    let name = if plain.is_empty() { "file".to_owned() } else { shortened(plain) };
+    if is_reserved(&name) { shortened(&format!("_{name}")) } else { name }
+}
+
+/// True for the names of devices that Windows does not accept as files, with any extension.
+fn is_reserved(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let numbered = ["COM", "LPT"].into_iter().find_map(|device| stem.strip_prefix(device));
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+        || numbered.is_some_and(|rest| matches!(rest.as_bytes(), [b'0'..=b'9']))
 }
 
 /// Returns the safe name with `extension` appended, unless the name already has it.
@@ -33,6 +42,19 @@ pub fn file_name_and(suggested: &str, suffix: &str) -> String {
     let name = file_name(suggested);
     let (stem, extension) = split(&name);
     file_name(&format!("{stem}{suffix}{extension}"))
+}
+
+/// Returns the safe name with a number before the extension, such as `a (1).txt`; unchanged for 0.
+/// Different numbers give different names.
+pub fn numbered(suggested: &str, number: u32) -> String {
+    let name = file_name(suggested);
+    if number == 0 {
+        return name;
+    }
+    let (stem, extension) = split(&name);
+    let number = format!(" ({number})");
+    let room = LONGEST.saturating_sub(number.len() + extension.len());
+    format!("{}{number}{extension}", cut(stem, room))
 }
 
 fn is_plain(letter: char) -> bool {
@@ -55,9 +77,13 @@ fn shortened(name: &str) -> String {
     }
     let (stem, extension) = split(name);
     let room = LONGEST.saturating_sub(extension.len());
-    let end = (0..=room).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or_default();
-    let stem = stem.get(..end).unwrap_or_default().trim_end();
-    format!("{stem}{extension}")
+    format!("{}{extension}", cut(stem, room))
+}
+
+/// The beginning of a text, of at most `room` bytes.
+fn cut(text: &str, room: usize) -> &str {
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    text.get(..end).unwrap_or(text).trim_end()
 }
 
 #[cfg(test)]
@@ -78,6 +104,10 @@ mod tests {
             ("a\u{0}b:c\r\n.txt", "abc.txt"),
             ("fdp\u{202e}.exe", "fdp.exe"),
             ("", "file"),
+            ("CON", "_CON"),
+            ("nul.txt", "_nul.txt"),
+            ("com7 .log", "_com7 .log"),
+            ("console.log", "console.log"),
         ] {
             assert_eq!(file_name(suggested), expected, "{suggested:?}");
         }
@@ -89,6 +119,14 @@ mod tests {
         assert!(name.len() <= LONGEST && name.ends_with("é.xlsx"), "{name}");
         let name = file_name_with(&"x".repeat(400), "pdf");
         assert_eq!((name.len(), name.ends_with("x.pdf")), (LONGEST, true));
+    }
+
+    #[test]
+    fn a_number_stands_before_the_extension_of_a_long_name_too() {
+        assert_eq!(numbered("a.tar", 0), "a.tar");
+        assert_eq!(numbered("a.tar", 12), "a (12).tar");
+        let name = numbered(&format!("{}.xlsx", "é".repeat(300)), 3);
+        assert!(name.len() <= LONGEST && name.ends_with("é (3).xlsx"), "{name}");
     }
 
     #[test]

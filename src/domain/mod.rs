@@ -33,6 +33,7 @@ pub mod sanitizing;
 pub mod sealing;
 pub mod secret;
 pub mod session;
+pub mod shown_name;
 pub mod tenancy;
 pub mod ticket;
 pub mod webhook;

@@ -2,16 +2,15 @@
 //!
 //! A client reads a file with a key of the organization, or with a valid signed link (`links.rs`).
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
+use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
-use tracing::error;
 
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::content::{self, StoredFile};
 use super::error::ApiError;
+use super::file_answer;
 use super::front::Front;
 use super::links::Signature;
 use super::problem::Problem;
@@ -117,10 +116,6 @@ pub async fn content(
     let record = find(&front, organization, id).await?;
     signature.check_rotation(&record)?;
     let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
-    let disposition = HeaderValue::from_str(&disposition(&record)).map_err(|cause| {
-        error!("the name of artifact {id} is not a valid header: {cause}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
-    })?;
     let file = StoredFile {
         key: &record.key(),
         media_type,
@@ -128,68 +123,7 @@ pub async fn content(
         checksum: record.checksum.as_deref(),
         modified: record.created_at,
     };
-    let mut response = content::content(&front.world.objects, &file, &request).await?;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_DISPOSITION, disposition);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));
-    Ok(response)
-}
-
-/// Returns the `Content-Disposition` of a file. A browser shows only media types that cannot run
-/// scripts in our origin; it downloads the others.
-fn disposition(record: &ArtifactRecord) -> String {
-    let shown = matches!(
-        record.media_type.as_str(),
-        "image/png"
-            | "image/jpeg"
-            | "image/gif"
-            | "image/webp"
-            | "video/mp4"
-            | "video/webm"
-            | "application/pdf"
-    );
-    let kind = if shown { "inline" } else { "attachment" };
-    let name = file_name(record);
-    let plain: String = name
-        .chars()
-        .map(|c| if c.is_ascii_graphic() && !"\"\\".contains(c) { c } else { '_' })
-        .collect();
-    let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    let encoded = encoded.replace('+', "%20");
-    format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::DateTime;
-
-    use super::*;
-
-    fn record(name: &str, media_type: &str) -> ArtifactRecord {
-        ArtifactRecord {
-            id: 5.into(),
-            organization: 1.into(),
-            session: None,
-            run: None,
-            block: None,
-            artifact_type: "download".to_owned(),
-            path: format!("o_1/wr_2/a_5_{name}"),
-            media_type: media_type.to_owned(),
-            size: 3,
-            checksum: None,
-            created_at: DateTime::UNIX_EPOCH,
-            rotation: 0,
-        }
-    }
-
-    #[test]
-    fn pictures_are_shown_and_pages_are_downloaded_under_their_own_name() {
-        let picture = disposition(&record("end.png", "image/png"));
-        assert_eq!(picture, "inline; filename=\"end.png\"; filename*=UTF-8''end.png");
-        let page = disposition(&record("Übersicht 1.html", "text/html"));
-        assert_eq!(
-            page,
-            "attachment; filename=\"_bersicht_1.html\"; filename*=UTF-8''%C3%9Cbersicht%201.html"
-        );
-    }
+    let response = content::content(&front.world.objects, &file, &request).await?;
+    let cache = "private, max-age=3600, immutable";
+    Ok(file_answer::headed(response, file_name(&record), &record.media_type, cache)?)
 }

@@ -255,17 +255,95 @@ impl Visitor {
         front: &Front,
         work: impl Future<Output = T>,
     ) -> Result<T, Problem> {
-        let ended = async {
-            match &self.ticket {
-                Some(ticket) => ticket.ended(front.world.clock).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            done = front.keys.unless_revoked(self.key, work) => Ok(done?),
-            _has_expired = ended => Err(refused()),
+        unless_over(front, self.key, self.ticket.as_ref(), work).await
+    }
+}
+
+/// A client that may use the files of the session that the path of the request names as `id`. It has
+/// a key of the session's organization with at least the role `drive`, or a ticket for the session
+/// with the role `control` or `drive`. A key comes before a ticket.
+#[derive(Debug, Clone)]
+pub struct FileClient {
+    /// The organization of the session.
+    pub organization: OrganizationId,
+    /// The key that the request carries, or that its ticket was made with.
+    pub key: ApiKeyId,
+    /// The ticket, where the request carries no key.
+    pub ticket: Option<Ticket>,
+}
+
+impl FromRequest for FileClient {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if key_of(request).is_none() {
+            let client = given(request, "x-greenroom-client", |query| query.client_id);
+            let client = client.and_then(|text| text.parse::<ClientId>().ok());
+            let (visitor, request) = (by_ticket(request, client), request.clone());
+            return Box::pin(async move {
+                let Visitor { organization, key, ticket, .. } = visitor?;
+                if let Some(ticket) = ticket.as_ref().filter(|it| it.role == TicketRole::Watch) {
+                    let role = ticket.role.as_str();
+                    return Err(insufficient_ticket(&format!("its role is `{role}`")));
+                }
+                quotas::admit(&request, organization).await?;
+                Ok(Self { organization, key, ticket })
+            });
         }
+        let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
+        Box::pin(async move {
+            let Caller { organization, key, .. } =
+                opened(&bearer.await?, KeyRole::Drive, &request)?;
+            Ok(Self { organization, key, ticket: None })
+        })
+    }
+}
+
+impl FileClient {
+    /// The same client, unless it comes with a ticket: a ticket adds and reads files, and takes
+    /// none away.
+    ///
+    /// # Errors
+    ///
+    /// 403 for a ticket.
+    pub fn with_key(self) -> Result<Self, Problem> {
+        match self.ticket {
+            None => Ok(self),
+            Some(_) => Err(insufficient_ticket("only a key renames and deletes files")),
+        }
+    }
+
+    /// Returns the result of `work`, unless the client's key or ticket ends before.
+    ///
+    /// # Errors
+    ///
+    /// The answer to an invalid key or ticket.
+    pub async fn unless_over<T>(
+        &self,
+        front: &Front,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        unless_over(front, self.key, self.ticket.as_ref(), work).await
+    }
+}
+
+async fn unless_over<T>(
+    front: &Front,
+    key: ApiKeyId,
+    ticket: Option<&Ticket>,
+    work: impl Future<Output = T>,
+) -> Result<T, Problem> {
+    let ended = async {
+        match ticket {
+            Some(ticket) => ticket.ended(front.world.clock).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = front.keys.unless_revoked(key, work) => Ok(done?),
+        _has_expired = ended => Err(refused()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every `match` here names every variant, so that a new variant does not compile without a status.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -24,8 +25,10 @@ use crate::domain::ids::SessionId;
 use crate::domain::occupancy::Refusal;
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
+use crate::domain::shown_name::shown;
 use crate::service::error::ServiceError;
 use crate::service::keys::KeyError;
+use crate::system::desktop::files::{RenameError, UploadError};
 use crate::system::desktop::{EgressError, NoRoom};
 use crate::system::objects::ObjectError;
 
@@ -414,6 +417,54 @@ fn rejected(rejection: &Rejection) -> Problem {
         }
         Reason::IdTaken => unavailable("id_taken", "nothing was stored: try again"),
     }
+}
+
+/// Returns the answer when a file was not taken into a session. Nothing of it is left.
+pub fn upload(cause: &UploadError) -> Problem {
+    match cause {
+        UploadError::TooLarge(_) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", cause.to_string())
+        }
+        UploadError::TooMany(_) => limited("too_many_files", cause),
+        UploadError::TooMuch(_) => limited("too_many_bytes", cause),
+        UploadError::TooManyAtOnce => limited("too_many_uploads", cause),
+        UploadError::DiskFull { .. } | UploadError::NoSpace => limited("disk_full", cause),
+        UploadError::NoFolder => conflict("session_starting", cause).retryable(),
+        UploadError::Failed(cause) => unreadable(cause),
+    }
+}
+
+/// Returns the answer when a file of a session was not opened, renamed or deleted.
+pub fn file(cause: &io::Error, name: &str) -> Problem {
+    if cause.kind() == io::ErrorKind::NotFound {
+        let name = shown(name.as_bytes());
+        let detail = format!("File {name} not found");
+        return Problem::new(StatusCode::NOT_FOUND, "file_unknown", detail);
+    }
+    unreadable(cause)
+}
+
+/// Returns the answer when a file of a session was not renamed.
+pub fn renamed(cause: &RenameError, name: &str) -> Problem {
+    match cause {
+        RenameError::Taken => conflict("file_name_taken", cause),
+        RenameError::Failed(cause) => file(cause, name),
+    }
+}
+
+fn unreadable(cause: &io::Error) -> Problem {
+    error!(error = cause as &dyn Error, "the files of a session cannot be used");
+    let detail = "the files of the session cannot be used; the server's log has the cause";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+}
+
+/// Returns the answer for the files of a session that has ended.
+pub fn files_gone(session: SessionId) -> Problem {
+    let detail = format!(
+        "the session has ended, and its files with it; what its browser downloaded is stored: see \
+         GET /v1/browser_sessions/{session}/artifacts"
+    );
+    gone("session_closed", detail)
 }
 
 /// Returns the answer when a part of a desktop did not start. The client gets the whole failure,

@@ -23,6 +23,7 @@ pub mod events;
 pub mod extensions;
 mod fallback;
 mod field_error;
+mod file_answer;
 pub mod front;
 mod headers;
 pub mod health;

@@ -7,6 +7,7 @@
 
 pub mod bridge;
 pub mod devtools;
+mod dropping;
 pub mod input;
 mod keepalive;
 mod line;

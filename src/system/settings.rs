@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::confine::Confinement;
 use super::confine::place::Placement;
 use super::desktop::downloads::Settings as DownloadSettings;
+use super::desktop::files::Settings as UploadSettings;
 use super::egress::Settings as NetworkSettings;
 use crate::domain::sealing::Vault;
 
@@ -105,6 +106,8 @@ pub struct Settings {
     pub keep_directories: bool,
     /// The limits of downloads.
     pub downloads: DownloadSettings,
+    /// The limits of uploads.
+    pub uploads: UploadSettings,
     /// The confinement of programs, which the section `isolation` sets.
     #[serde(skip)]
     pub confinement: Confinement,
@@ -151,6 +154,7 @@ impl Default for Settings {
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,
             downloads: DownloadSettings::default(),
+            uploads: UploadSettings::default(),
             confinement: Confinement::default(),
             network: NetworkSettings::default(),
             placement: Placement::default(),

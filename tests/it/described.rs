@@ -53,6 +53,8 @@ impl Described {
             ("version", "1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
+            ("folder", "uploads".to_owned()),
+            ("name", "a.txt".to_owned()),
             ("api_key_id", "oat_1".to_owned()),
             ("organization_id", organization),
         ];
@@ -117,6 +119,7 @@ impl Described {
             "CancelRunsRequest" => json!({"run_ids": []}),
             "WorkflowRequest" => json!({"yaml_definition": "title: a"}),
             "StorageState" => json!({"cookies": []}),
+            "FileChange" => json!({"name": "b.txt"}),
             "SessionChange" => json!({"timeout_seconds": 600}),
             "OrganizationEgress" => json!({"allow": [], "deny": []}),
             "EgressCheckRequest" => json!({"url": "http://a.example/"}),

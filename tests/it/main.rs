@@ -32,6 +32,7 @@ mod events;
 mod extensions;
 mod faults;
 mod fields;
+mod files;
 mod idempotency;
 mod keys;
 mod leaks;

@@ -91,6 +91,8 @@ impl World {
             ("recording_id", "a_1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
+            ("folder", "uploads".to_owned()),
+            ("name", "a.txt".to_owned()),
         ];
 
         let with = |key: &Value| own.with_key(key["key"].as_str());
@@ -186,6 +188,8 @@ fn unknown(text: &str) -> String {
         ("recording_id", "a_1"),
         ("message_id", "wm_1"),
         ("debug_session_id", "ds_1"),
+        ("folder", "uploads"),
+        ("name", "a.txt"),
     ];
     kinds.iter().fold(text.to_owned(), |text, (name, id)| text.replace(&format!("{{{name}}}"), id))
 }

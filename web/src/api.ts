@@ -62,6 +62,11 @@ export interface Run {
     readonly blocks?: readonly RunBlock[] | null;
 }
 
+/** A file that was uploaded into a session. */
+export interface SessionFile {
+    readonly name: string;
+}
+
 /** A failed request. The status is 0 if there was no response. */
 export class ApiError extends Error {
     constructor(
@@ -115,6 +120,30 @@ export class Api {
         const path = `v1/browser_sessions/${encodeURIComponent(id)}/renew`;
         const answer = await this.#send("POST", path, "application/json");
         return (await answer.json()) as Session;
+    }
+
+    /** Uploads a file into a session. `onProgress` gets the part that is sent, from 0 to 1. */
+    upload(id: string, file: File, signal: AbortSignal, onProgress: (part: number) => void): Promise<SessionFile> {
+        const path = `v1/browser_sessions/${encodeURIComponent(id)}/files?name=${encodeURIComponent(file.name)}`;
+        // `fetch` does not report the progress of a body.
+        const request = new XMLHttpRequest();
+        return new Promise((resolve, reject) => {
+            signal.addEventListener("abort", () => request.abort());
+            if (signal.aborted) return reject(new ApiError(0, null, "The upload was canceled."));
+            request.open("POST", new URL(path, ROOT));
+            const headers = { accept: "application/json", "x-greenroom-client": clientId(), ...header(this.credentials) };
+            for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+            request.setRequestHeader("content-type", "application/octet-stream");
+            request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total > 0 ? loaded / total : 1));
+            request.addEventListener("abort", () => reject(new ApiError(0, null, "The upload was canceled.")));
+            request.addEventListener("error", () => reject(new ApiError(0, null, "The server cannot be reached.")));
+            request.addEventListener("load", () => {
+                const answer = new Response(request.responseText, { status: request.status });
+                if (answer.ok) answer.json().then(resolve, reject);
+                else void refusal(answer).then(reject);
+            });
+            request.send(file);
+        });
     }
 
     async sessions(): Promise<Session[]> {

@@ -4,6 +4,8 @@ import { Backoff, shutsOut } from "./backoff";
 
 export type Outgoing =
     | { readonly kind: "take-control" | "cede-control" | "get-browser-url" | "clipboard-copy" | "ping" }
+    | { readonly kind: "handle-file-choosers" | "cancel-file-chooser" }
+    | { readonly kind: "give-files"; readonly names: readonly string[]; readonly x?: number; readonly y?: number; readonly in?: "display" | "page" }
     | { readonly kind: "ask-for-clipboard-response" | "clipboard-paste"; readonly text: string };
 
 export interface Incoming {

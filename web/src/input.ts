@@ -210,12 +210,12 @@ export class PageInput {
         const pressed = ["left", "right", "middle"].find((_, bit) => event.buttons & (1 << bit));
         const button = pressed ?? "none";
         const moved = { type: "mouseEvent", eventType: "mouseMoved", button };
-        this.#send({ ...moved, ...this.#place(event), modifiers: modifiersOf(event) });
+        this.#send({ ...moved, ...this.place(event), modifiers: modifiersOf(event) });
     }
 
     #wheel(at: MouseEvent, deltaX: number, deltaY: number): void {
         const turned = { type: "wheelEvent", deltaX, deltaY };
-        this.#send({ ...turned, ...this.#place(at), modifiers: modifiersOf(at) });
+        this.#send({ ...turned, ...this.place(at), modifiers: modifiersOf(at) });
     }
 
     /** Scrolls the page with the finger, at the place where the drag began. */
@@ -227,7 +227,7 @@ export class PageInput {
         finger.dragging ||= far >= SLOP;
         if (!finger.dragging) return;
         finger.last = event;
-        const [from, to] = [this.#place(last), this.#place(event)];
+        const [from, to] = [this.place(last), this.place(event)];
         this.#wheel(start, from.x - to.x, from.y - to.y);
     }
 
@@ -236,7 +236,7 @@ export class PageInput {
         const button = BUTTONS[event.button] ?? "none";
         const clickCount = Math.max(1, event.detail);
         const pressed = { type: "mouseEvent", eventType, button, clickCount };
-        this.#send({ ...pressed, ...this.#place(event), modifiers: modifiersOf(event) });
+        this.#send({ ...pressed, ...this.place(event), modifiers: modifiersOf(event) });
     }
 
     #keyDown(event: KeyboardEvent): void {
@@ -269,7 +269,7 @@ export class PageInput {
     }
 
     /** The place of an event in the page. The picture is scaled to fit, and centred. */
-    #place(event: MouseEvent): { x: number; y: number } {
+    place(event: MouseEvent): { x: number; y: number } {
         const box = this.surface.getBoundingClientRect();
         const scale = Math.min(box.width / this.#page.width, box.height / this.#page.height);
         const at = (from: number, length: number, size: number) =>

@@ -119,6 +119,16 @@ export class Screen {
         rfb.sendKey(KEY_CONTROL, "ControlLeft", false);
     }
 
+    /** The place of an event in the remote picture, in its pixels; null without a live picture. */
+    place(event: MouseEvent): { x: number; y: number } | null {
+        const canvas = this.#canvas;
+        const box = canvas?.getBoundingClientRect();
+        if (!canvas || !box || box.width === 0 || box.height === 0) return null;
+        const x = ((event.clientX - box.left) * canvas.width) / box.width;
+        const y = ((event.clientY - box.top) * canvas.height) / box.height;
+        return x >= 0 && y >= 0 && x < canvas.width && y < canvas.height ? { x, y } : null;
+    }
+
     /** True if only `start` connects. */
     #atRest(): boolean {
         return this.#link.state === "idle" || this.#link.state === "refused";

@@ -48,6 +48,19 @@ export function occupant(session: Session): string | null {
     return `${kind} ${shortId(occupancy.runnable_id)}`;
 }
 
+/** A size as text: `12 kB`, `3.4 MB`. */
+export function fileSize(bytes: number): string {
+    if (bytes < 1000) return `${bytes} B`;
+    const units = ["kB", "MB", "GB"];
+    let size = bytes / 1000;
+    let unit = 0;
+    while (size >= 999.5 && unit < units.length - 1) {
+        size /= 1000;
+        unit += 1;
+    }
+    return `${size < 9.95 ? size.toFixed(1) : size.toFixed(0)} ${units[unit]}`;
+}
+
 export type Tone = "live" | "busy" | "wait" | "over" | "bad";
 
 export interface Standing {

@@ -19,6 +19,7 @@ import { element } from "./dom";
 import { Expiry } from "./expiry";
 import { renderDraining } from "./draining";
 import { renderRefused } from "./refused";
+import { Files, type Place } from "./files";
 import { askForKey } from "./gate";
 import { PageInput, type Size } from "./input";
 import { KEYS, relay } from "./keyboard";
@@ -44,6 +45,7 @@ class View {
     readonly #profile: ProfilePanel;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
+    readonly #files: Files;
     readonly #expiry: Expiry;
     #control: Control = initial;
     #session: Session | null = null;
@@ -113,6 +115,7 @@ class View {
             onMessage: (message) => this.#onMessage(message),
         });
         this.#clipboard = new Clipboard(this.#channel, this.#screen);
+        this.#files = new Files(this.#api, id, this.#channel, (event) => this.#place(event));
         this.#expiry = new Expiry(this.#api, id, () => this.#mayKeep(), (session) => {
             this.#session = session;
             this.#renderTime();
@@ -269,6 +272,12 @@ class View {
         renderControl(this.#control, this.#session && occupant(this.#session) !== null);
     }
 
+    #place(event: MouseEvent): Place | null {
+        if (this.#casting) return { ...this.#input.place(event), in: "page" };
+        const at = this.#screen.place(event);
+        return at && { ...at, in: "display" };
+    }
+
     /** Presses and releases a key, by its X keysym. */
     #press(keysym: number): void {
         if (this.#input.ready) this.#input.press(keysym);
@@ -285,6 +294,7 @@ class View {
         if (got && this.#control.holder === "you") this.#screen.focus();
         this.#renderControl();
         this.#renderLink();
+        this.#files.allow(mayType(this.#control) && this.#control.channel === "open");
         this.#clipboard.allow(mayType(this.#control), this.#control.channel === "open");
     }
 
@@ -293,6 +303,7 @@ class View {
         if (away > GRACE_MS) this.#change({ kind: "forget" });
         // The server may have restarted, so the request for control is repeated.
         if (this.#control.wanted) this.#channel.send({ kind: "take-control" });
+        this.#channel.send({ kind: "handle-file-choosers" });
         this.#channel.send({ kind: "get-browser-url" });
     }
 
@@ -308,7 +319,7 @@ class View {
                         kind: "refused",
                         why: typeof why === "string" ? why : "The server refused control.",
                     });
-                } else {
+                } else if (!this.#files.failed(message)) {
                     this.#clipboard.failed(message);
                 }
                 break;
@@ -319,6 +330,12 @@ class View {
                 if (typeof message["text"] === "string") {
                     this.#clipboard.received(message["text"]);
                 }
+                break;
+            case "file-chooser":
+                this.#files.asked(message);
+                break;
+            case "files-given":
+                this.#files.given(message);
                 break;
             case "run":
                 this.#runPushed = true;

@@ -242,6 +242,9 @@ export async function startFake({ picture = testPicture() } = {}) {
         saves: [],
         onSave: ({ name }) => [200, profile({ name: name ?? "Rehearsal", version: name ? 1 : 4 })],
         shots: 0,
+        /** Uploads: their names and contents; and `"on"`, `"silent"`, or a refusal as status and problem. */
+        uploaded: [],
+        uploads: "on",
         /** The number of requests for each kind of socket. */
         dials: {},
         runs: new Map(),
@@ -310,6 +313,10 @@ export async function startFake({ picture = testPicture() } = {}) {
     /** Leaves the connections open but dead, as after a loss of network state. */
     fake.silence = () => {
         for (const ws of fake.sockets) ws.dead = true;
+    };
+    /** Sends a message on all message channels. */
+    fake.say = (message) => {
+        for (const ws of fake.sockets) if (ws.kind === "messages") ws.send(JSON.stringify(message));
     };
     fake.announce = () => {
         for (const ws of fake.sockets) if (ws.kind === "messages") tell(fake, ws);
@@ -391,6 +398,16 @@ async function answer(fake, request, response) {
         const found = fake.runs.get(run);
         return found ? json(200, found) : json(404, { detail: "No such run.", code: "run_unknown" });
     }
+    const [, into] = /^\/v1\/browser_sessions\/([^/]+)\/files$/.exec(path) ?? [];
+    if (into && request.method === "POST") {
+        if (Array.isArray(fake.uploads)) return json(...fake.uploads);
+        if (fake.uploads === "silent") return;
+        const pieces = [];
+        for await (const piece of request) pieces.push(piece);
+        const name = url.searchParams.get("name");
+        fake.uploaded.push({ name, content: Buffer.concat(pieces).toString() });
+        return json(200, { name, folder: "uploads" });
+    }
     const [, id, rest] = /^\/v1\/browser_sessions\/([^/]+)(\/screenshot|\/renew)?$/.exec(path) ?? [];
     const found = id && fake.sessions.get(id);
     if (!found) return json(404, { detail: "There is no such session.", code: "session_unknown" });
@@ -429,6 +446,11 @@ function openMessages(fake, ws) {
         if (message.kind === "ping") ws.send(JSON.stringify({ kind: "pong" }));
         if (message.kind === "get-browser-url") {
             ws.send(JSON.stringify({ kind: "browser-url", url: fake.tabs[0].url }));
+        }
+        if (message.kind === "give-files") {
+            const given = { kind: "files-given", to: "input", names: message.names };
+            const refused = { kind: "error", failed_kind: "give-files", message: "the page takes no files there" };
+            ws.send(JSON.stringify(fake.takesFiles === false ? refused : given));
         }
         if (message.kind === "take-control") {
             if (fake.held !== null && fake.held !== ws.client) {

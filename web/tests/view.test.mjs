@@ -825,3 +825,87 @@ test("who may only watch sees that a session ends, and no button", async () => {
     await eventually(async () => !(await page.locator("#expiry-keep").isVisible()));
     await leave(page);
 });
+
+/** Drops files on the picture, at a point from 0 to 1 in both directions. */
+async function drop(page, files, x = 0.5, y = 0.5) {
+    const box = await page.locator("#frame").boundingBox();
+    await page.evaluate(
+        ([files, clientX, clientY]) => {
+            const dataTransfer = new DataTransfer();
+            for (const [name, content] of files) dataTransfer.items.add(new File([content], name));
+            const target = document.elementFromPoint(clientX, clientY);
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+                const options = { bubbles: true, cancelable: true, clientX, clientY, dataTransfer };
+                const event = new DragEvent(kind, options);
+                target.dispatchEvent(event);
+                if (!event.defaultPrevented && kind !== "dragenter") throw new Error(`${kind} opens the file`);
+            }
+        },
+        [files, box.x + box.width * x, box.y + box.height * y],
+    );
+}
+
+const given = () => fake.said.filter(({ kind }) => kind === "give-files");
+const note = (page) => page.textContent("#files-note");
+
+test("files that are dropped on the picture are uploaded and given to the page at that place", async () => {
+    const page = await watching();
+    await drop(page, [["a.txt", "one"]]);
+    assert.equal(fake.uploaded.length, 0, "without control nothing is uploaded");
+    await page.click("#take");
+    await holder(page, "you");
+    assert.ok(fake.said.some(({ kind }) => kind === "handle-file-choosers"));
+    await drop(page, [["a b.txt", "one"], ["ü.txt", "two"]], 0.25, 0.5);
+    await eventually(async () => assert.equal(await note(page), "The page has 2 files."));
+    assert.deepEqual(fake.uploaded, [{ name: "a b.txt", content: "one" }, { name: "ü.txt", content: "two" }]);
+    const [{ names, x, y, in: within }] = given();
+    assert.deepEqual([names, within], [["a b.txt", "ü.txt"], "display"]);
+    assert.ok(Math.abs(x - 200) <= 1 && Math.abs(y - 250) <= 1, `dropped at ${x}, ${y}`);
+    assert.deepEqual(await page.locator("#files-list li").evaluateAll((rows) => rows.map((row) => row.dataset.state)), ["done", "done"]);
+
+    fake.takesFiles = false;
+    await drop(page, [["c.txt", "three"]]);
+    await eventually(async () => assert.match(await note(page), /^The page takes no files there\. The files stay/));
+    if (process.env.GREENROOM_SHOTS) await page.screenshot({ path: `${process.env.GREENROOM_SHOTS}/files.png` });
+    await leave(page);
+});
+
+test("an upload is shown, can be canceled, and says why it failed", async () => {
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+    fake.uploads = "silent";
+    await drop(page, [["large.bin", "x".repeat(100_000)]]);
+    await page.click("#files-list button");
+    await page.waitForSelector('#files-list [data-state="canceled"]');
+    fake.uploads = [413, { detail: "the file has more than 1 MiB", code: "file_too_large" }];
+    await drop(page, [["large.bin", "x"]]);
+    await page.waitForSelector('#files-list [data-state="failed"]');
+    assert.match(await page.textContent("#files-list li"), /the file has more than 1 MiB/);
+    assert.equal(given().length, 0);
+    await leave(page);
+});
+
+test("a page that asks for a file gets one that the person chooses", async () => {
+    const page = await watching();
+    fake.say({ kind: "file-chooser", open: true, multiple: false });
+    await page.click("#take");
+    await holder(page, "you");
+    assert.ok(await page.isHidden("#chooser"), "a chooser is of whom has control");
+    fake.say({ kind: "file-chooser", open: true, multiple: false });
+    await page.waitForSelector("#chooser:not([hidden])");
+    if (process.env.GREENROOM_SHOTS) await page.screenshot({ path: `${process.env.GREENROOM_SHOTS}/chooser.png` });
+    await page.click("#chooser-cancel");
+    await page.waitForSelector("#chooser", { state: "hidden" });
+    await eventually(() => assert.ok(fake.said.some(({ kind }) => kind === "cancel-file-chooser")));
+    fake.say({ kind: "file-chooser", open: true, multiple: false });
+    const choosing = page.waitForEvent("filechooser");
+    await page.click("#chooser-pick");
+    const chooser = await choosing;
+    assert.ok(!chooser.isMultiple());
+    await chooser.setFiles({ name: "pick.txt", mimeType: "text/plain", buffer: Buffer.from("picked") });
+    await eventually(() => assert.deepEqual(fake.uploaded, [{ name: "pick.txt", content: "picked" }]));
+    await eventually(() => assert.deepEqual(given().map(({ names, x }) => [names, x]), [[["pick.txt"], undefined]]));
+    await page.waitForSelector("#chooser", { state: "hidden" });
+    await leave(page);
+});

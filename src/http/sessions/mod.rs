@@ -6,6 +6,7 @@ pub mod begin;
 pub mod close;
 pub mod create;
 pub mod extend;
+pub mod files;
 pub mod heartbeat;
 pub mod list;
 pub mod native;
@@ -72,6 +73,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(delete().to(viewers::revoke_all)),
         )
         .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::kick));
+    files::routes(config);
     // The routes of an older version of the compatible API.
     config
         .service(

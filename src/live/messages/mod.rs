@@ -11,10 +11,13 @@
 //! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. Requests that
 //! the session's egress policy refuses are reported, see `refused`.
 //!
+//! The viewer in control gives files to pages, see `files`.
+//!
 //! Messages that change the page are accepted only from the viewer in control; others get
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
 mod clipboard;
+mod files;
 mod lane;
 mod recorder;
 mod refused;
@@ -32,6 +35,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 use url::Url;
 
+use self::files::{Choosers, GivenFiles};
 use self::lane::Lane;
 use super::bridge::{Close, CloseCode, Socket};
 use super::keepalive::{Keepalive, STALL};
@@ -57,7 +61,8 @@ const TABS_EVERY: Duration = Duration::from_secs(2);
 
 /// Serves a message channel until either side disconnects.
 pub async fn serve(socket: Socket, viewer: Viewer, session: SessionId, connected: Connected) {
-    Channel { viewer, session, connected, lane: Lane::default() }.serve(socket).await;
+    let (lane, choosers) = (Lane::default(), Choosers::default());
+    Channel { viewer, session, connected, lane, choosers }.serve(socket).await;
 }
 
 /// A message from a viewer.
@@ -70,6 +75,8 @@ struct ViewerMessage {
     url: String,
     #[serde(default)]
     hard: bool,
+    #[serde(flatten)]
+    files: GivenFiles,
 }
 
 /// The message channel of one page.
@@ -79,6 +86,7 @@ struct Channel {
     session: SessionId,
     connected: Connected,
     lane: Lane,
+    choosers: Choosers,
 }
 
 impl Channel {
@@ -125,6 +133,7 @@ impl Channel {
             ) => close,
             close = self.follow_paste_key(&say) => close,
             close = self.report_copies(&say) => close,
+            close = self.report_choosers(&say) => close,
             close = self.act(wanted, &say) => close,
         };
         debug!("a message channel ends: {close}");
@@ -315,6 +324,19 @@ impl Channel {
                 self.in_control()?;
                 let is_answer = said.kind == "ask-for-clipboard-response";
                 self.paste(said.text, is_answer).await?;
+                Ok(None)
+            }
+            "give-files" => {
+                self.in_control()?;
+                self.give_files(said.files).await.map(Some)
+            }
+            "handle-file-choosers" => {
+                self.choosers.handle();
+                Ok(None)
+            }
+            "cancel-file-chooser" => {
+                self.in_control()?;
+                self.choosers.cancel();
                 Ok(None)
             }
             "navigate" => {

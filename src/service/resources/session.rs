@@ -60,7 +60,8 @@ pub struct SessionResource {
     pub vnc_streaming_supported: bool,
     /// The kind of viewer to use: `vnc` or `cdp`.
     pub stream_transport: &'static str,
-    /// Always null: files are read by their URLs, not from the server's disk.
+    /// Always null: the folder on the server's disk belongs to the session's own user. Clients read
+    /// downloads by their URLs, and the files of a live session at `…/files`.
     pub download_path: Option<String>,
     /// The downloaded files, newest first. Empty in lists, and for tickets.
     pub downloaded_files: Vec<FileResource>,

@@ -30,7 +30,7 @@ impl Entry {
 }
 
 /// True for a regular file with one link.
-pub(super) fn is_plain(stat: &Stat) -> bool {
+pub fn is_plain(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
 }
 
@@ -119,7 +119,8 @@ impl Tree {
         Ok(names)
     }
 
-    fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+    /// The metadata of an entry, itself if it is a symbolic link; none if there is no such entry.
+    pub fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
         let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
         match rustix::fs::statat(self.as_fd(), name, itself) {
             Ok(stat) => Ok(Some(stat)),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
+use super::files::{SessionFiles, Uploads};
 use crate::domain::ids::SessionId;
 use crate::domain::sealing::Vault;
 use crate::system::confine::place::Placement;
@@ -18,6 +19,7 @@ pub struct Directories {
     programs: PathBuf,
     users: Users,
     vault: Option<Vault>,
+    uploads: Uploads,
 }
 
 impl Directories {
@@ -26,7 +28,7 @@ impl Directories {
         let data = data.into();
         let programs = placement.programs(&data);
         let users = Users::new(data.join("users"), placement.range);
-        Self { data, programs, users, vault: None }
+        Self { data, programs, users, vault: None, uploads: Uploads::default() }
     }
 
     /// The directories of a server with default settings: all below its data directory, owned by its user.
@@ -38,6 +40,17 @@ impl Directories {
     #[must_use]
     pub fn sealed_with(self, vault: Vault) -> Self {
         Self { vault: Some(vault), ..self }
+    }
+
+    /// Returns the same directories, with these limits of uploads.
+    #[must_use]
+    pub fn taking(self, uploads: Uploads) -> Self {
+        Self { uploads, ..self }
+    }
+
+    /// The files of a session, whether its directories exist or not.
+    pub fn files_of(&self, session: SessionId) -> SessionFiles {
+        SessionFiles::new(session, self.of(session), self.uploads.clone())
     }
 
     /// Seals files that an older server wrote in plain text, and returns their number. A file that

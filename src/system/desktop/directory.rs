@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data>/sessions/<session>/     0700 the server's; invisible to programs
-//!   desktop.json, memory.json, display, downloaded, logs/, arrivals/, films/, egress/
+//!   desktop.json, memory.json, display, downloaded, uploaded, logs/, arrivals/, films/, egress/
 //! <programs>/<session>/          0711 the server's, so that no program adds or renames a folder here
 //!   profile/                     0700 the session's user: Chromium
 //!   home/                        0700 Chromium's HOME, which is not its profile
@@ -215,7 +215,7 @@ impl Directory {
         self.downloads().join(BLOCK_FOLDER)
     }
 
-    /// The folder in which runs put files for the browser.
+    /// The folder in which clients and runs put files for the browser.
     pub fn uploads(&self) -> PathBuf {
         self.programs("uploads", "scratch")
     }
@@ -243,6 +243,11 @@ impl Directory {
     /// The record of the stored downloads.
     pub(super) fn downloaded(&self) -> PathBuf {
         self.root.join("downloaded")
+    }
+
+    /// The record of the contents of uploads.
+    pub(super) fn uploaded(&self) -> PathBuf {
+        self.root.join("uploaded")
     }
 
     /// The log of one program.

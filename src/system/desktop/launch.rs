@@ -25,6 +25,7 @@ use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
 use super::emulation::{self, Emulation};
+use super::files::Uploads;
 use super::given::Given;
 use super::networking::{self, Found};
 use super::record::Record;
@@ -107,6 +108,7 @@ impl Desktops {
         runtime: Handle,
     ) -> Self {
         let mut directories = Directories::new(data, &settings.placement);
+        directories = directories.taking(Uploads::new(settings.uploads));
         if let Some(vault) = settings.vault {
             directories = directories.sealed_with(vault);
         }

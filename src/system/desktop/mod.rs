@@ -10,6 +10,7 @@ mod directory;
 pub mod downloads;
 mod emulation;
 mod extending;
+pub mod files;
 mod former;
 mod given;
 mod keeper;

@@ -9,6 +9,7 @@ mod confinement;
 mod downloads;
 mod egress;
 mod faults;
+mod files;
 mod films;
 mod isolation;
 mod leases;

@@ -1,14 +1,16 @@
 //! Files between a run and its session's browser: uploads to pages, and downloads from them.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::FileType;
 
 use super::{RunHost, host_error};
-use crate::domain::file_name::{BLOCK_FOLDER, file_name};
+use crate::domain::file_name::BLOCK_FOLDER;
 use crate::system::beneath::Tree;
 use crate::system::desktop::Directory;
+use crate::system::desktop::files::UploadError;
 use crate::workflow::host::HostError;
 
 fn missing(cause: &io::Error) -> HostError {
@@ -39,14 +41,16 @@ impl RunHost {
         work.await.unwrap_or_else(|cause| Err(io::Error::other(cause)))
     }
 
-    /// Removes the uploads of former runs in the session, for which no page waits any more.
+    /// Removes the uploads of former runs in the session, for which no page waits any more. Files
+    /// that clients have uploaded are in no folder of a run, and stay.
     async fn forget_uploads(&self) -> Result<(), HostError> {
         let work = |directory: Directory, run: String| {
             let folder = directory.uploads();
             opened(&directory, &folder, &run)?;
             let uploads = Tree::open(&folder)?;
             for entry in uploads.entries()? {
-                if entry.name != run.as_str() {
+                let is_folder = FileType::from_raw_mode(entry.stat.st_mode) == FileType::Directory;
+                if is_folder && entry.name != run.as_str() {
                     let _ = uploads.remove(&entry.name); // It may have been removed already.
                 }
             }
@@ -58,18 +62,17 @@ impl RunHost {
     /// Writes a file under its own name into a new folder, so that equal names do not collide.
     pub(super) async fn put(&self, name: String, bytes: Bytes) -> Result<PathBuf, HostError> {
         self.uploads.get_or_try_init(|| self.forget_uploads()).await?;
-        let work = move |directory: Directory, run: String| {
-            let folder = directory.uploads();
+        let (files, run) = (self.world.directories.files_of(self.session), self.id.to_string());
+        let work = move || {
             let unique = format!("upload-{:016x}", rand::random::<u64>());
-            let own = opened(&directory, &folder, &run)?.make_folder(Path::new(&unique))?;
-            let name = file_name(&name);
-            own.create(Path::new(&name))?.write_all(&bytes)?;
-            Ok(folder.join(run).join(unique).join(name))
+            let mut upload = files.upload(&[&run, &unique], &name)?;
+            upload.write(&bytes)?;
+            Ok::<_, UploadError>(upload.finish()?.path)
         };
-        let written = self.on_disk(work).await;
-        written.map_err(|cause| {
-            host_error("file_failed", &format!("the file could not be written: {cause}"))
-        })
+        let written = tokio::task::spawn_blocking(work).await;
+        let written =
+            written.unwrap_or_else(|cause| Err(UploadError::Failed(io::Error::other(cause))));
+        written.map_err(|cause| host_error("file_failed", &cause.to_string()))
     }
 
     pub(super) async fn folder_for_downloads(&self) -> Result<PathBuf, HostError> {

@@ -30,10 +30,11 @@ const LONGEST_NAME: usize = 100;
 const UNREADABLE: &str = "this is not an unambiguous DevTools command: expected one \
                           JSON object, no key twice, with the `method` as a text";
 
-const OUTSIDE: &str = "files of the server's machine are out of a driver's reach, but for those in \
-                       the session's own folder for downloads: give the content (a buffer in \
-                       place of a path; in the page, a DataTransfer with a File), or let the \
-                       operator set isolation.devtools_allow = [\"DOM.setFileInputFiles\"]";
+const OUTSIDE: &str = "files of the server's machine are out of a driver's reach, but for the \
+                       session's own: upload the file (POST /v1/browser_sessions/{id}/files) and \
+                       give the `path` of the answer; or give the content (a buffer in place of a \
+                       path; in the page, a DataTransfer with a File); or let the operator set \
+                       isolation.devtools_allow = [\"DOM.setFileInputFiles\"]";
 
 /// The verdict on a command.
 #[derive(Debug)]

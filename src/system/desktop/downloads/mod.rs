@@ -9,7 +9,7 @@
 
 mod copying;
 mod folder;
-mod ledger;
+pub(super) mod ledger;
 mod limits;
 mod settings;
 mod tending;
@@ -18,6 +18,7 @@ mod tests;
 pub(super) mod watching;
 
 pub(super) use folder::any_left;
+pub use ledger::Content;
 pub use settings::Settings;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use self::folder::complete_in;
 use self::ledger::{FileKey, Ledger};
 use super::directory::Directory;
 use crate::domain::file_name::file_name;
+use crate::domain::ids::ArtifactId;
 use crate::system::beneath::Tree;
 
 /// The most files that may wait to be stored; copying further ones is delayed.
@@ -44,6 +46,10 @@ const MOST_WAITING: usize = 16;
 
 /// The number of files that are copied at once.
 const AT_ONCE: usize = 2;
+
+/// The most beginnings of one session's downloads that are reported, because a page can cause any
+/// number.
+const MOST_BEGINNINGS: u64 = 2_000;
 
 /// The most refusals of one session that are reported, because a page can cause any number.
 const MOST_REFUSALS: u64 = 20;
@@ -82,6 +88,8 @@ struct State {
     /// The number of complete files that are not stored yet.
     unstored: usize,
     refusals: u64,
+    /// The number of downloads whose beginning is reported.
+    beginnings: u64,
 }
 
 /// A download that has begun.
@@ -89,11 +97,27 @@ struct State {
 struct Begun {
     name: String,
     url: String,
+    is_reported: bool,
 }
 
-/// The outcome of a download.
+impl Begun {
+    fn new(name: String, url: String) -> Self {
+        Self { name, url, is_reported: false }
+    }
+}
+
+/// The beginning or the outcome of a download.
 #[derive(Debug)]
 pub enum Notice {
+    /// The download has begun.
+    Began {
+        /// The name of the file.
+        name: String,
+        /// The URL of the download.
+        url: String,
+        /// The size in bytes, if the site announces it.
+        size: Option<u64>,
+    },
     /// The download is complete, and its content is copied.
     Arrived(Arrival),
     /// The download is not kept.
@@ -123,9 +147,10 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Records that the file is stored, so that no later server stores it again.
-    pub fn stored(self) {
-        self.unstored.0.ledger.lock().note(self.key, self.size);
+    /// Records that the file is stored as an artifact, so that no later server stores it again.
+    pub fn stored(self, artifact: ArtifactId) {
+        let content = Content { checksum: Some(self.checksum.clone()), artifact: Some(artifact) };
+        self.unstored.0.ledger.lock().note(self.key, content);
     }
 }
 
@@ -184,7 +209,7 @@ impl Downloads {
         })))
     }
 
-    /// Resolves with the next outcome. Each is delivered to one caller only.
+    /// Resolves with the next notice. Each is delivered to one caller only.
     pub fn next(&self) -> BoxFuture<'static, Notice> {
         let notices = self.0.as_ref().map(|shared| Arc::clone(&shared.notices));
         Box::pin(async move {
@@ -260,6 +285,26 @@ impl Shared {
             return Some(limits::too_much(max_total_megabytes));
         }
         None
+    }
+
+    /// Reports that a download has begun, once and for a limited number of downloads.
+    fn report_beginning(&self, guid: &str, size: u64) {
+        let mut begun = None;
+        self.state.send_modify(|state| {
+            let pending = state.pending.get_mut(guid).filter(|begun| !begun.is_reported);
+            let Some(pending) = pending.filter(|_| state.beginnings < MOST_BEGINNINGS) else {
+                return;
+            };
+            pending.is_reported = true;
+            state.beginnings += 1;
+            begun = Some(pending.clone());
+        });
+        let Some(Begun { name, url, .. }) = begun else { return };
+        let size = Some(size).filter(|size| *size > 0);
+        let notice = Notice::Began { name: file_name(&name), url, size };
+        if let Err(cause) = self.report.try_send(notice) {
+            tracing::warn!("the beginning of a download is not reported: {cause}");
+        }
     }
 
     /// Reports that a file is not kept, for a limited number of files.
@@ -365,7 +410,7 @@ impl Shared {
                 continue;
             }
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let begun = Begun { name: name.unwrap_or_default(), url: String::new() };
+            let begun = Begun::new(name.unwrap_or_default(), String::new());
             self.take(path, begun);
         }
     }

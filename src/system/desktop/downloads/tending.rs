@@ -47,7 +47,7 @@ pub(super) async fn tend(shared: &Arc<Shared>) -> Infallible {
             continue;
         }
         for (path, name) in settled {
-            shared.take(path, Begun { name, url: String::new() });
+            shared.take(path, Begun::new(name, String::new()));
         }
     }
 }

@@ -49,9 +49,10 @@ async fn collected(downloads: &Downloads) -> (Vec<String>, Vec<String>) {
         Notice::Arrived(arrival) => {
             assert_eq!(Checksum::of(&fs::read(&arrival.file).unwrap()), arrival.checksum);
             names.push(arrival.name.clone());
-            arrival.stored();
+            arrival.stored(ArtifactId::from(7));
         }
         Notice::Refused { reason, .. } => refused.push(reason),
+        Notice::Began { name, .. } => panic!("{name} has not begun"),
     };
     let mut finished = downloads.finish();
     loop {
@@ -135,7 +136,7 @@ async fn a_file_that_disappears_or_is_a_link_is_reported_and_pipes_hold_nobody_u
     let link = folder.directory.downloads().join("link");
     symlink("/etc/passwd", &link).unwrap();
     for path in [PathBuf::from("/nonexistent/gone.txt"), pipe, link] {
-        shared.take(path, Begun { name: "x".to_owned(), url: String::new() });
+        shared.take(path, Begun::new("x".to_owned(), String::new()));
     }
     let (names, refused) = collected(&downloads).await;
     assert_eq!((names.len(), refused.len()), (0, 3), "{refused:?}");
@@ -171,7 +172,7 @@ async fn no_file_of_the_server_is_a_download_by_whatever_name() {
         ];
         for path in named {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            shared.take(path, Begun { name, url: String::new() });
+            shared.take(path, Begun::new(name, String::new()));
         }
         let (names, refused) = collected(&downloads).await;
         assert_eq!(

@@ -26,6 +26,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest time for the browser to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
+/// The reason for the end of a download that the browser, a page or a person has ended.
+const CANCELED: &str = "the download was canceled or interrupted";
+
 /// The most callers that may wait for the browser to report.
 const MOST_BARRIERS: usize = 64;
 
@@ -121,8 +124,7 @@ async fn on_event(shared: &Arc<Shared>, connection: &Connection, event: &CdpEven
     let guid = text("guid").to_owned();
     match event.method.as_str() {
         "Browser.downloadWillBegin" => {
-            let begun =
-                Begun { name: text("suggestedFilename").to_owned(), url: text("url").to_owned() };
+            let begun = Begun::new(text("suggestedFilename").to_owned(), text("url").to_owned());
             match shared.refusal(0) {
                 Some(reason) => {
                     shared.refuse(&begun.name, reason);
@@ -133,29 +135,40 @@ async fn on_event(shared: &Arc<Shared>, connection: &Connection, event: &CdpEven
                 }
             }
         }
-        "Browser.downloadProgress" => match text("state") {
-            "completed" => {
-                let Some(begun) = forget(shared, &guid) else { return };
-                let path = PathBuf::from(text("filePath"));
-                if path.as_os_str().is_empty() {
-                    shared.take_up_missed().await;
-                } else if !is_of_a_block(shared, &path) {
-                    shared.take(path, begun);
-                }
+        "Browser.downloadProgress" if text("state") == "canceled" => {
+            // A download that was reported has an end.
+            if let Some(begun) = forget(shared, &guid).filter(|begun| begun.is_reported) {
+                shared.refuse(&begun.name, CANCELED.to_owned());
             }
-            "canceled" => drop(forget(shared, &guid)),
-            _in_progress => {
-                let largest = bytes("totalBytes").max(bytes("receivedBytes"));
-                if largest > shared.settings.max_megabytes << 20
-                    && let Some(begun) = forget(shared, &guid)
-                {
-                    let most = shared.settings.max_megabytes;
-                    shared.refuse(&begun.name, limits::too_large(most));
-                    cancel(connection, &guid);
-                }
-            }
-        },
+        }
+        "Browser.downloadProgress" => {
+            shared.report_beginning(&guid, bytes("totalBytes"));
+            on_progress(shared, connection, &guid, event).await;
+        }
         _ => {}
+    }
+}
+
+async fn on_progress(shared: &Arc<Shared>, connection: &Connection, guid: &str, event: &CdpEvent) {
+    let text = |name: &str| event.params.get(name).and_then(Value::as_str).unwrap_or_default();
+    let bytes = |name: &str| event.params.get(name).and_then(Value::as_u64).unwrap_or_default();
+    if text("state") == "completed" {
+        let Some(begun) = forget(shared, guid) else { return };
+        let path = PathBuf::from(text("filePath"));
+        if path.as_os_str().is_empty() {
+            shared.take_up_missed().await;
+        } else if !is_of_a_block(shared, &path) {
+            shared.take(path, begun);
+        }
+        return;
+    }
+    let largest = bytes("totalBytes").max(bytes("receivedBytes"));
+    if largest > shared.settings.max_megabytes << 20
+        && let Some(begun) = forget(shared, guid)
+    {
+        let most = shared.settings.max_megabytes;
+        shared.refuse(&begun.name, limits::too_large(most));
+        cancel(connection, guid);
     }
 }
 
