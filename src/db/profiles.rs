@@ -190,7 +190,7 @@ pub struct Filter {
     pub search: Option<String>,
     /// True for managed profiles only, false for the others only.
     pub managed: Option<bool>,
-    /// The whole name.
+    /// The whole name, as it is written.
     pub name: Option<String>,
     /// Tags that a profile must have, all of them.
     pub tags: Vec<String>,

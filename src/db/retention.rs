@@ -22,9 +22,9 @@ use crate::schema::{artifacts, browser_sessions, organizations};
 /// The artifacts that a limit applies to.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope {
-    /// Their organization.
+    /// The organization that owns them.
     pub organization: OrganizationId,
-    /// Their kind.
+    /// The kind that the limit is for.
     pub kept: Kept,
     /// The node whose sessions produced them; all nodes without one.
     pub node: Option<NodeId>,

@@ -177,7 +177,7 @@ pub struct Described {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// The session ended.
+    /// The session ended, in any way.
     SessionEnd,
     /// A client asked for it while the session was live.
     Request,

@@ -16,12 +16,12 @@ const MOST_MIB: u64 = 1_000_000_000;
 pub enum Kept {
     /// Downloads, pictures and logs of runs, black boxes.
     Artifacts,
-    /// Recordings of sessions.
+    /// Recordings of sessions and runs.
     Recordings,
 }
 
 impl Kept {
-    /// Every kind.
+    /// All kinds, in their order.
     pub const ALL: [Self; 2] = [Self::Artifacts, Self::Recordings];
 
     /// The plural, for messages.
@@ -142,10 +142,7 @@ mod tests {
             ..Retention::default()
         };
         let all = own.or(defaults);
-        assert_eq!(
-            all.of(Kept::Artifacts),
-            KeptLimits { days: Some(2), bytes: Some(3 << 20) }
-        );
+        assert_eq!(all.of(Kept::Artifacts), KeptLimits { days: Some(2), bytes: Some(3 << 20) });
         assert_eq!(all.of(Kept::Recordings), KeptLimits { days: None, bytes: None });
         let wrong = Retention { recordings_days: Some(40_000), ..all };
         assert_eq!(wrong.problems().len(), 1);

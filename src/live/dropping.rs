@@ -52,7 +52,7 @@ pub(super) enum Point {
 /// The part of a page that took the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taker {
-    /// A file input.
+    /// An input for files.
     Input,
     /// The page's handler of drops.
     Page,

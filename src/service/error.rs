@@ -31,7 +31,7 @@ pub enum ServiceError {
     /// A session that has not ended may write to the profile.
     #[error("session {by} may write to the profile {id}: close it first")]
     ProfileInUse {
-        /// The profile.
+        /// The profile to be removed.
         id: ProfileId,
         /// The session that may write to it.
         by: SessionId,
@@ -39,7 +39,7 @@ pub enum ServiceError {
     /// A failed operation of the object store.
     #[error(transparent)]
     Objects(#[from] ObjectError),
-    /// A failed write.
+    /// A failed write of the database.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// A failed message to a session.

@@ -50,7 +50,7 @@ impl Retaining {
     }
 }
 
-/// Why a round ended early.
+/// The reason why a round ended early.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]

@@ -58,7 +58,7 @@ pub enum RegistryError {
         "session {by} may write to the profile {id}, and one at most may; close it, or ask for a copy"
     )]
     ProfileInUse {
-        /// The profile.
+        /// The profile that both want.
         id: ProfileId,
         /// The session that may write to it.
         by: SessionId,

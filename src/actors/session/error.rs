@@ -105,7 +105,7 @@ pub enum SessionError {
         "session {by} may write to the profile {id}, and one at most may; close it, or use a copy"
     )]
     ProfileInUse {
-        /// The profile.
+        /// The profile that both want.
         id: ProfileId,
         /// The session that may write to it.
         by: SessionId,

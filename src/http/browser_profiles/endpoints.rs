@@ -59,13 +59,13 @@ pub struct Request {
 #[schema(as = BrowserProfileChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// The new name.
+    /// The new name, unique among the profiles.
     name: Option<String>,
     /// The new description; null removes it.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
-    /// The new tags.
+    /// The new tags, in place of all others.
     tags: Option<Vec<String>>,
     proxy_location: Value,
     proxy_session_id: Option<String>,
@@ -92,7 +92,7 @@ pub struct Params {
     search_key: Option<String>,
     /// True for profiles that the server keeps by itself only, false for the others only.
     managed: Option<bool>,
-    /// The whole name.
+    /// The whole name, as it is written.
     name: Option<String>,
     /// A tag that profiles must have; repeatable.
     tags: Vec<String>,
@@ -131,6 +131,18 @@ pub(super) fn labels(
 pub(super) fn name_taken(name: &Name) -> ApiError {
     let detail = format!("another profile has the name `{name}`: choose another name");
     Problem::new(StatusCode::CONFLICT, "name_taken", detail).into()
+}
+
+/// Refuses a name that a profile of the organization has.
+pub(super) async fn refuse_taken(
+    front: &Front,
+    organization: OrganizationId,
+    name: &Name,
+) -> Result<(), ApiError> {
+    let taken = Filter { name: Some(name.to_string()), managed: Some(false), ..Filter::default() };
+    let first = db::Page { number: 1, size: 1 };
+    let found = db::profiles::list(&front.db, organization, taken, first).await?;
+    if found.is_empty() { Ok(()) } else { Err(name_taken(name)) }
 }
 
 fn warning(location: &Value, session: bool) -> Option<String> {
@@ -172,11 +184,7 @@ pub async fn create(
         return Err(Problem::unknown::<ProfileId>("").into()); // Unreachable: checked above.
     };
     let organization = caller.organization;
-    let taken = Filter { name: Some(name.to_string()), managed: Some(false), ..Filter::default() };
-    let first = db::Page { number: 1, size: 1 };
-    if !db::profiles::list(&front.db, organization, taken, first).await?.is_empty() {
-        return Err(name_taken(&name));
-    }
+    refuse_taken(&front, organization, &name).await?;
     let source = source(&front, organization, &request).await?;
     let empty = ProfileRecord {
         description: description.clone(),
@@ -248,7 +256,7 @@ pub async fn list(
     Ok(Json(ProfileResource::all(&front, &found).await?))
 }
 
-/// Returns a profile.
+/// Returns a profile with its current version.
 #[utoipa::path(
     get,
     path = "/v1/browser_profiles/{browser_profile_id}",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::endpoints::{labels, name_taken};
+use super::endpoints::{labels, name_taken, refuse_taken};
 use super::resource::{ProfileResource, VersionResource};
 use crate::actors::profiles::{ProfileError, describe};
 use crate::actors::registry::{Route, RouteError};
@@ -75,6 +75,10 @@ pub async fn store(
     let (name, tags) = labels(&mut fields, name.as_deref(), description.as_deref(), Some(&tags));
     fields.finish()?;
     let tags = tags.unwrap_or_default();
+    if let Some(name) = &name {
+        // Checked before the browser stands still.
+        refuse_taken(&front, organization, name).await?;
+    }
     let message = StoreProfile { name: name.clone(), description, tags };
     let stored = ask_session(&front, Route { organization, session, message }).await;
     let stored = match (stored, name) {

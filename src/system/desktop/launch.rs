@@ -26,7 +26,7 @@ use super::directories::Directories;
 use super::directory::{Directory, Saved};
 use super::emulation::{self, Emulation};
 use super::files::Uploads;
-use super::given::Given;
+use super::first_state::FirstState;
 use super::networking::{self, Found};
 use super::record::Record;
 use super::repairs::Repairs;
@@ -429,8 +429,8 @@ impl Desktops {
             files: Some(files),
             sandbox: Some(!no_sandbox),
         };
-        let given = Given { restored, storage_state: order.storage_state.clone() };
-        let opening = given.open(&order.spec, page, &devtools, &directory).await?;
+        let state = FirstState { restored, storage_state: order.storage_state.clone() };
+        let opening = state.open(&order.spec, page, &devtools, &directory).await?;
         let saved = Saved {
             session,
             identity,

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::closing::Parts;
 use super::directory::Directory;
-use super::given::Restored;
+use super::first_state::Restored;
 use super::launch::Desktops;
 use super::memory::Memory;
 use super::running::LiveDesktop;
@@ -91,7 +91,7 @@ async fn local_storage(storage: &Storage) -> Option<StorageState> {
     }
 }
 
-/// What is packed beside the files of a profile.
+/// The values that are packed beside the files of a profile.
 #[derive(Debug, Default)]
 struct Extras {
     cookies: Vec<Value>,

@@ -1,4 +1,4 @@
-//! Keys of objects.
+//! The keys of objects, and their form.
 
 use super::error::ObjectError;
 

@@ -71,7 +71,7 @@ const REMOVED_AT_ONCE: usize = 8;
 pub enum Transfer {
     /// It is gone when it is stored. Within a file system, nothing is copied.
     Move,
-    /// It stays.
+    /// It stays in its place.
     Copy,
 }
 
@@ -108,7 +108,7 @@ pub struct Objects(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    place: Place,
+    place: Backend,
     health: watch::Sender<Health>,
     /// The key of the object that checks write, one check at a time. No other server has the same.
     check_key: Mutex<String>,
@@ -117,7 +117,7 @@ struct Inner {
 }
 
 #[derive(Debug)]
-enum Place {
+enum Backend {
     Directory(Directory),
     Bucket { bucket: Bucket, outbox: Outbox },
 }
@@ -134,10 +134,10 @@ impl Objects {
             .check_together()
             .map_err(|cause| ObjectError::Misconfigured { cause: cause.to_owned() })?;
         let place = match settings.kind {
-            StoreKind::Directory => Place::Directory(Directory::new(data.to_owned())),
+            StoreKind::Directory => Backend::Directory(Directory::new(data.to_owned())),
             StoreKind::S3 => {
                 let outbox = Outbox::new(data.join(outbox::FOLDER));
-                Place::Bucket { bucket: Bucket::open(settings)?, outbox }
+                Backend::Bucket { bucket: Bucket::open(settings)?, outbox }
             }
         };
         Ok(Self::of(place))
@@ -145,10 +145,10 @@ impl Objects {
 
     /// The store in a directory.
     pub fn in_directory(data: &Path) -> Self {
-        Self::of(Place::Directory(Directory::new(data.to_owned())))
+        Self::of(Backend::Directory(Directory::new(data.to_owned())))
     }
 
-    fn of(place: Place) -> Self {
+    fn of(place: Backend) -> Self {
         let health = watch::channel(Health::Unknown).0;
         let random = RandomState::new().build_hasher().finish();
         let check_key = Mutex::new(format!("{ARTIFACTS}/.check-{random:016x}"));
@@ -158,32 +158,32 @@ impl Objects {
     /// The store's kind and address, for people.
     pub fn name(&self) -> String {
         match &self.0.place {
-            Place::Directory(directory) => directory_name(directory),
-            Place::Bucket { bucket, .. } => bucket.name().to_owned(),
+            Backend::Directory(directory) => directory_name(directory),
+            Backend::Bucket { bucket, .. } => bucket.name().to_owned(),
         }
     }
 
     /// True if every server of the database has the same objects.
     pub fn is_shared(&self) -> bool {
-        matches!(self.0.place, Place::Bucket { .. })
+        matches!(self.0.place, Backend::Bucket { .. })
     }
 
     /// The address of an object, for people: a path or `s3://…`.
     pub fn address(&self, key: &str) -> String {
         match &self.0.place {
-            Place::Directory(directory) => directory.path(key).display().to_string(),
-            Place::Bucket { bucket, .. } => bucket.url(key),
+            Backend::Directory(directory) => directory.path(key).display().to_string(),
+            Backend::Bucket { bucket, .. } => bucket.url(key),
         }
     }
 
     /// The key of an object with this address.
     pub fn key_of<'a>(&self, address: &'a str) -> Option<&'a str> {
         let key = match &self.0.place {
-            Place::Directory(directory) => {
+            Backend::Directory(directory) => {
                 let root = directory.root().to_str()?;
                 address.strip_prefix(root)?.strip_prefix('/')
             }
-            Place::Bucket { bucket, .. } => address.strip_prefix(&bucket.url("")),
+            Backend::Bucket { bucket, .. } => address.strip_prefix(&bucket.url("")),
         };
         key.filter(|key| key::check(key).is_ok())
     }
@@ -193,8 +193,8 @@ impl Objects {
     pub fn local_file(&self, key: &str) -> Option<PathBuf> {
         key::check(key).ok()?;
         match &self.0.place {
-            Place::Directory(directory) => Some(directory.path(key)),
-            Place::Bucket { outbox, .. } => Some(outbox.path(key)).filter(|file| file.exists()),
+            Backend::Directory(directory) => Some(directory.path(key)),
+            Backend::Bucket { outbox, .. } => Some(outbox.path(key)).filter(|file| file.exists()),
         }
     }
 
@@ -211,7 +211,7 @@ impl Objects {
     ) -> Result<u64, ObjectError> {
         key::check(key)?;
         let stored = match &self.0.place {
-            Place::Directory(directory) => {
+            Backend::Directory(directory) => {
                 let size = tokio::fs::metadata(source).await.map_or(0, |it| it.len());
                 let (owned, path) = (key.to_owned(), source.to_owned());
                 let work =
@@ -220,7 +220,7 @@ impl Objects {
                     });
                 work.await
             }
-            Place::Bucket { bucket, .. } => {
+            Backend::Bucket { bucket, .. } => {
                 let size = tokio::fs::metadata(source).await.map_or(0, |it| it.len());
                 let limit = transfer_deadline(bucket.pause(), size);
                 let put = within(bucket.name(), limit, bucket.put_file(key, source)).await;
@@ -242,7 +242,7 @@ impl Objects {
     pub async fn put_bytes(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         key::check(key)?;
         let stored = match &self.0.place {
-            Place::Directory(directory) => {
+            Backend::Directory(directory) => {
                 let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 let (owned, file) = (key.to_owned(), directory.path(key));
                 put_in(directory, key, &file, transfer_deadline(LOCAL, size), move |it| {
@@ -250,7 +250,7 @@ impl Objects {
                 })
                 .await
             }
-            Place::Bucket { bucket, .. } => bucket.put_bytes(key, bytes).await,
+            Backend::Bucket { bucket, .. } => bucket.put_bytes(key, bytes).await,
         };
         self.noted(stored)
     }
@@ -265,8 +265,8 @@ impl Objects {
         let info = match self.open_local(key).await? {
             Some((_, info)) => Ok(info),
             None => match &self.0.place {
-                Place::Directory(directory) => Err(missing(directory, key)),
-                Place::Bucket { bucket, .. } => bucket.head(key).await,
+                Backend::Directory(directory) => Err(missing(directory, key)),
+                Backend::Bucket { bucket, .. } => bucket.head(key).await,
             },
         };
         self.noted(info)
@@ -299,8 +299,8 @@ impl Objects {
         let reading = match self.open_local(key).await? {
             Some((file, info)) => self.read_file(key, file, info.size, range).await,
             None => match &self.0.place {
-                Place::Directory(directory) => Err(missing(directory, key)),
-                Place::Bucket { bucket, .. } => bucket.read(key, range).await,
+                Backend::Directory(directory) => Err(missing(directory, key)),
+                Backend::Bucket { bucket, .. } => bucket.read(key, range).await,
             },
         };
         self.noted(reading)
@@ -309,8 +309,8 @@ impl Objects {
     /// Opens the file of this machine that has the object's content.
     async fn open_local(&self, key: &str) -> Result<Option<(File, ObjectInfo)>, ObjectError> {
         let directory = match &self.0.place {
-            Place::Directory(directory) => directory.clone(),
-            Place::Bucket { outbox, .. } => outbox.directory(),
+            Backend::Directory(directory) => directory.clone(),
+            Backend::Bucket { outbox, .. } => outbox.directory(),
         };
         let (owned, name) = (key.to_owned(), directory_name(&directory));
         let opened = local(&name, LOCAL, move || directory.open(&owned)).await?;
@@ -396,11 +396,11 @@ impl Objects {
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         key::check(key)?;
         let deleted = match &self.0.place {
-            Place::Directory(directory) => {
+            Backend::Directory(directory) => {
                 let owned = key.to_owned();
                 change(directory, key, move |it| it.delete(&owned)).await
             }
-            Place::Bucket { bucket, outbox } => match outbox.delete(key).await {
+            Backend::Bucket { bucket, outbox } => match outbox.delete(key).await {
                 Ok(()) => bucket.delete(key).await,
                 Err(cause) => Err(cause),
             },
@@ -416,8 +416,8 @@ impl Objects {
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         key::check(prefix)?;
         let listed = match &self.0.place {
-            Place::Directory(directory) => list_in(directory, prefix).await,
-            Place::Bucket { bucket, outbox } => {
+            Backend::Directory(directory) => list_in(directory, prefix).await,
+            Backend::Bucket { bucket, outbox } => {
                 // The outbox first: what is sent in between is then found twice, and not missed.
                 let queued = list_in(&outbox.directory(), prefix).await;
                 match queued {
@@ -443,7 +443,7 @@ impl Objects {
     /// [`ObjectError`]; some objects may be left.
     pub async fn delete_prefix(&self, prefix: &str) -> Result<(), ObjectError> {
         key::check(prefix)?;
-        if let Place::Directory(directory) = &self.0.place {
+        if let Backend::Directory(directory) = &self.0.place {
             let owned = prefix.to_owned();
             let deleted = change(directory, prefix, move |it| it.delete_prefix(&owned)).await;
             return self.noted(deleted);
@@ -464,10 +464,10 @@ impl Objects {
     pub async fn deposit(&self, key: &str, source: &Path) -> Result<Deposit, ObjectError> {
         key::check(key)?;
         match &self.0.place {
-            Place::Directory(_) => {
+            Backend::Directory(_) => {
                 self.put_file(key, source, Transfer::Move).await.map(|_size| Deposit::Stored)
             }
-            Place::Bucket { outbox, .. } => {
+            Backend::Bucket { outbox, .. } => {
                 outbox.take(key, source).await?;
                 Ok(self.send_soon(key).await)
             }
@@ -482,8 +482,8 @@ impl Objects {
     pub async fn deposit_bytes(&self, key: &str, bytes: Bytes) -> Result<Deposit, ObjectError> {
         key::check(key)?;
         match &self.0.place {
-            Place::Directory(_) => self.put_bytes(key, bytes).await.map(|()| Deposit::Stored),
-            Place::Bucket { outbox, .. } => {
+            Backend::Directory(_) => self.put_bytes(key, bytes).await.map(|()| Deposit::Stored),
+            Backend::Bucket { outbox, .. } => {
                 outbox.write(key, bytes).await?;
                 Ok(self.send_soon(key).await)
             }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::error::ObjectError;
-use super::{ARTIFACTS, Deposit, Health, Objects, PROFILES, Place};
+use super::{ARTIFACTS, Backend, Deposit, Health, Objects, PROFILES};
 
 /// The time after which a store that works is checked again.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ impl Objects {
 
     /// Sends the files of the outbox. True if none is left.
     pub(super) async fn send_all(&self) -> bool {
-        let Place::Bucket { outbox, .. } = &self.0.place else { return true };
+        let Backend::Bucket { outbox, .. } = &self.0.place else { return true };
         let mut waiting = Vec::new();
         for area in [ARTIFACTS, PROFILES] {
             match outbox.list(area).await {
@@ -133,7 +133,7 @@ impl Objects {
 
     /// Sends a file of the outbox to the bucket.
     async fn send(&self, key: &str) -> Result<(), ObjectError> {
-        let Place::Bucket { bucket, outbox } = &self.0.place else { return Ok(()) };
+        let Backend::Bucket { bucket, outbox } = &self.0.place else { return Ok(()) };
         let Some(_sending) = outbox.sending(key) else { return Ok(()) };
         let file = outbox.path(key);
         let limit = super::transfer_deadline(

@@ -84,7 +84,7 @@ pub struct Excess {
     pub what: &'static str,
     /// The count at which the limit was exceeded; the whole may be larger.
     pub found: u64,
-    /// The limit.
+    /// The limit that is exceeded.
     pub most: u64,
 }
 

@@ -42,7 +42,7 @@ pub struct Meta<'a> {
     pub browser_version: Option<BrowserVersion>,
 }
 
-/// A written archive.
+/// An archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// The size of the archive.
@@ -75,7 +75,7 @@ pub enum PackError {
     BadExtra {
         /// The name of the extra, escaped.
         name: String,
-        /// The broken rule.
+        /// The rule that it breaks.
         what: &'static str,
     },
     /// A file of the profile could not be read.

@@ -1,4 +1,4 @@
-//! Refusals of archives.
+//! The reasons for which an archive is refused.
 
 use std::io;
 

@@ -38,6 +38,13 @@ pub struct Order {
     pub storage_state: Option<Arc<StorageState>>,
 }
 
+impl Order {
+    /// A desktop with an empty browser, for an organization that may use the network.
+    pub fn new(session: SessionId, spec: SessionSpec) -> Self {
+        Self { session, spec, is_exhausted: false, profile: None, storage_state: None }
+    }
+}
+
 /// The reasons for which no desktop came up. All parts that were started have been ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LaunchError {

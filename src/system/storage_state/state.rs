@@ -46,7 +46,7 @@ macro_rules! secret {
 
 secret! { StorageState Cookie OriginStorage Item Database ObjectStore Record Index }
 
-/// A cookie.
+/// A cookie of the state.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cookie {

@@ -33,8 +33,9 @@ async fn upload(client: &Client, id: &str, name: &str) -> Value {
 }
 
 async fn taken(page: &mut Page) -> Value {
+    let page = tokio::sync::Mutex::new(page);
     eventually("the page has the files", async || {
-        let taken = page.evaluate("taken.splice(0)").await;
+        let taken = page.lock().await.evaluate("taken.splice(0)").await;
         (taken != json!([])).then_some(taken)
     })
     .await

@@ -324,14 +324,6 @@ async fn a_session_that_comes_too_late_for_its_run_is_closed() {
             run: None,
             id: None,
             must_write: false,
-        })
-        .ask(Create {
-            organization,
-            spec,
-            start: Start::Now,
-            run: None,
-            id: None,
-            must_write: false,
             storage_state: None,
         })
         .await;

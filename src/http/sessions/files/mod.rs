@@ -34,7 +34,6 @@ use crate::system::desktop::files::{FileEntry, Folder, SessionFiles};
 /// The characters of a segment of a path that are encoded.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
@@ -142,7 +141,7 @@ async fn on_disk<T: Send + 'static>(
     worked.map_err(|cause| error::upload(&std::io::Error::other(cause).into()).into())
 }
 
-/// Lists the files.
+/// Lists the files of both folders.
 async fn listed(
     files: SessionFiles,
     session: SessionId,

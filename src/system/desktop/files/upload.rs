@@ -36,7 +36,7 @@ const MIB: u64 = 1 << 20;
 const PART_PREFIX: &str = ".upload-";
 const PART_SUFFIX: &str = ".part";
 
-/// A number that tells the parts of this process from those of a former one.
+/// A number that distinguishes the parts of this process from those of a former one.
 static OURS: LazyLock<u64> = LazyLock::new(rand::random);
 
 /// The reason why a file was not taken. Nothing of it is left.
@@ -73,7 +73,7 @@ pub enum UploadError {
     /// The session has no folders: its browser has not started, or they were cleared meanwhile.
     #[error("the session has no folder for uploads now")]
     NoFolder,
-    /// The system refused.
+    /// The system refused the operation.
     #[error("the file could not be written: {0}")]
     Failed(io::Error),
 }
@@ -133,7 +133,7 @@ impl Uploads {
     }
 }
 
-/// What a claim has counted.
+/// The count that a claim has.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -237,7 +237,7 @@ fn remove_former(folder: &Tree) -> io::Result<()> {
     Ok(())
 }
 
-/// A complete upload.
+/// An upload that is complete.
 #[derive(Debug, Clone)]
 pub struct Uploaded {
     /// The name of the file, which may differ from the requested one.

@@ -69,13 +69,7 @@ impl World {
     }
 
     async fn launch(&self, spec: SessionSpec) -> Result<Box<dyn Desktop>, LaunchError> {
-        let order = Order {
-            session: self.session,
-            spec,
-            is_exhausted: false,
-            profile: None,
-            storage_state: None,
-        };
+        let order = Order::new(self.session, spec);
         self.desktops.launch(order, CancellationToken::new()).await
     }
 
@@ -269,13 +263,7 @@ async fn three_desktops_have_displays_ports_and_pictures_of_their_own() {
     let world = World::new(Settings::default());
     let first = u64::from(std::process::id()) * 1_000 + 500;
     let launches = (first..).zip(&colours).map(|(number, (name, _))| {
-        let order = Order {
-            session: SessionId::from(number),
-            spec: colour(name),
-            is_exhausted: false,
-            profile: None,
-            storage_state: None,
-        };
+        let order = Order::new(SessionId::from(number), colour(name));
         world.desktops.launch(order, CancellationToken::new())
     });
     let desktops: Vec<_> =
@@ -411,13 +399,7 @@ async fn a_launch_that_is_called_off_at_any_time_leaves_nothing() {
     for after in [0, 20, 80, 150, 300, 500] {
         let world = World::new(Settings { vnc_eager: true, ..Settings::default() });
         let call_off = CancellationToken::new();
-        let order = Order {
-            session: world.session,
-            spec: small(None),
-            is_exhausted: false,
-            profile: None,
-            storage_state: None,
-        };
+        let order = Order::new(world.session, small(None));
         let launch = world.desktops.launch(order, call_off.clone());
         sleep(Duration::from_millis(after)).await; // The test varies the moment.
         call_off.cancel();
@@ -433,13 +415,7 @@ async fn a_launch_that_is_called_off_at_any_time_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_launch_that_nobody_waits_for_is_undone() {
     let world = World::new(Settings::default());
-    let order = Order {
-        session: world.session,
-        spec: small(None),
-        is_exhausted: false,
-        profile: None,
-        storage_state: None,
-    };
+    let order = Order::new(world.session, small(None));
     drop(world.desktops.launch(order, CancellationToken::new()));
     let directory = world.desktops.directory(world.session);
     let deadline = Instant::now() + Duration::from_secs(20);

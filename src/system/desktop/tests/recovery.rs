@@ -24,13 +24,7 @@ impl World {
         settings: Settings,
     ) -> Result<Box<dyn Desktop>, AdoptError> {
         let runtime = tokio::runtime::Handle::current();
-        let order = Order {
-            session: self.session,
-            spec: small(None),
-            is_exhausted: false,
-            profile: None,
-            storage_state: None,
-        };
+        let order = Order::new(self.session, small(None));
         Desktops::new(&self.data, sealed(settings), runtime).adopt(order).await
     }
 }

@@ -97,13 +97,7 @@ async fn a_display_that_serves_vnc_is_taken_over_by_a_server_that_would_start_an
 
     let runtime = tokio::runtime::Handle::current();
     let another = Desktops::new(&world.data, sealed(Settings::default()), runtime);
-    let order = Order {
-        session: world.session,
-        spec: small(None),
-        is_exhausted: false,
-        profile: None,
-        storage_state: None,
-    };
+    let order = Order::new(world.session, small(None));
     let desktop = another.adopt(order).await.unwrap();
     assert_eq!(desktop.identity(), &identity);
     shows(&*desktop, [9, 9, 200]).await;

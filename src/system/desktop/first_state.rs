@@ -22,13 +22,13 @@ pub(super) struct Restored {
 
 /// The state for a new browser.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct FirstState {
     pub(super) restored: Option<Restored>,
     /// The storage state that the client requested.
     pub(super) storage_state: Option<Arc<StorageState>>,
 }
 
-impl Given {
+impl FirstState {
     /// Gives the state to a browser that shows an empty page, then opens the start page. A browser that gets
     /// none shows that already, in the target `page`. Resolves with the pages that are being opened.
     pub(super) async fn open(
