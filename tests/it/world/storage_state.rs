@@ -33,7 +33,7 @@ async fn tabs(client: &Client, id: &str) -> (Vec<Value>, usize) {
     let everything = json!({ "filter": [{}] });
     let targets = page.browser_call("Target.getTargets", everything).await;
     let targets = targets["targetInfos"].as_array().unwrap();
-    let of = |kind: &str| targets.iter().filter(move |target| target["type"] == kind);
+    let of = |kind: &'static str| targets.iter().filter(move |target| target["type"] == kind);
     (of("page").map(|target| target["url"].clone()).collect(), of("other").count())
 }
 
@@ -62,7 +62,8 @@ async fn a_login_moves_from_playwright_into_sessions_and_back() {
 
     // Into a session that runs, which a killed browser does not undo.
     let id = client.session_id().await;
-    let put = |body: &Value| client.send(Method::PUT, &path(&id), Some(body.clone()));
+    let state_path = path(&id);
+    let put = |body: &Value| client.send(Method::PUT, &state_path, Some(body.clone()));
     let applied = put(&state).await.ok();
     let counted = json!({ "browser_session_id": id, "cookies": 2, "origins": 1 });
     assert_eq!(applied, counted);
