@@ -74,14 +74,11 @@ async fn a_state_that_cannot_be_applied_is_refused_by_field_or_by_origin_and_its
     let refused = put(client, &id, "", wrong.clone()).await;
     assert!(!refused.text().contains("hush"), "{}", refused.text());
     let fields: Vec<String> = refused.wrong_fields().into_keys().collect();
-    assert_eq!(
-        fields,
-        ["body.cookies[0].expires", "body.cookies[0].path", "body.origins[0].origin"]
-    );
+    assert_eq!(fields, ["body.cookies.0.expires", "body.cookies.0.path", "body.origins.0.origin"]);
     let unknown = json!({ "cookies": [{ "name": "a", "value": "hush", "hostOnly": "hush" }] });
     let refused = put(client, &id, "", unknown).await;
     assert!(!refused.text().contains("hush"), "{}", refused.text());
-    assert!(refused.wrong_fields().contains_key("body.cookies[0].hostOnly"));
+    assert!(refused.wrong_fields().contains_key("body.cookies.0.hostOnly"));
     let faults = client.get(&format!("{}?origins=about:blank", path(&id))).await.wrong_fields();
     assert!(faults.contains_key("query.origins"), "{faults:?}");
 
@@ -95,7 +92,7 @@ async fn a_state_that_cannot_be_applied_is_refused_by_field_or_by_origin_and_its
     let asked = |state: Value| json!({ "storage_state": state });
     let refused = client.ask_for_session(asked(wrong)).await;
     assert!(!refused.text().contains("hush"), "{}", refused.text());
-    assert!(refused.wrong_fields().contains_key("body.storage_state.origins[0].origin"));
+    assert!(refused.wrong_fields().contains_key("body.storage_state.origins.0.origin"));
     let mut state = of_shop();
     state["origins"][0]["localStorage"][0]["value"] = json!("hush");
     let failed = client.ask_for_session(asked(state)).await;
