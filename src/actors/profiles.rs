@@ -3,18 +3,22 @@
 //! An archive is stored first, its row second. So a row always has an archive, and a server that
 //! ends in between leaves an archive without a row, of which no session knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::storing::until_stored;
+use super::storing::{STORE_AGAIN, until_stored};
 use super::world::World;
 use crate::db::store::StoreError;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
 use crate::domain::labels::{Name, Tags};
-use crate::domain::profile::{Manager, Origin, ProfileRecord, ProfileUse, VersionRecord};
+use crate::domain::profile::{
+    Described, Manager, Origin, ProfileRecord, ProfileUse, VersionRecord,
+};
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::Failure;
@@ -37,9 +41,12 @@ pub enum ProfileError {
     /// The profile could not be packed.
     #[error("{}", .0.message)]
     NotPacked(Box<Failure>),
-    /// The archive could not be stored.
-    #[error("the profile could not be stored: {0}")]
+    /// The archive could not be stored. The log has the cause.
+    #[error("the profile could not be stored: the storage is unavailable")]
     Objects(ObjectError),
+    /// It was not stored in time.
+    #[error("the profile was not stored within {} s (sessions.profile_store_seconds)", .0.as_secs())]
+    Late(Duration),
     /// The row could not be stored.
     #[error("the profile could not be stored: {0}")]
     Row(StoreError),
@@ -106,13 +113,17 @@ pub async fn managed(
 ///
 /// # Errors
 ///
-/// Those of the database.
+/// [`StoreError::Missing`] if its organization has no profile with the id in its settings; those of the
+/// database.
 pub async fn of_workflow(
     world: &World,
     workflow: &WorkflowRecord,
 ) -> Result<Option<ProfileUse>, StoreError> {
-    if let Some(id) = profile_id(&workflow.settings).and_then(|id| id.parse().ok()) {
-        return Ok(Some(ProfileUse::written(id)));
+    if let Some(text) = profile_id(&workflow.settings) {
+        // The setting may name a profile of another organization, or one that was deleted.
+        let id = text.parse().map_err(|_odd| StoreError::Missing)?;
+        let known = world.store.described_profile(workflow.organization, id).await?;
+        return known.map(|_own| Some(ProfileUse::written(id))).ok_or(StoreError::Missing);
     }
     let Some(key) = persists(&workflow.settings) else { return Ok(None) };
     let manager = Manager::Workflow { workflow: workflow.permanent_id, key: key.to_owned() };
@@ -134,10 +145,24 @@ pub(super) async fn fetch(
     let id = used.id;
     let unread =
         |cause: StoreError| failure("profile_unread", format!("the profile {id}: {cause}"));
-    let read = || world.store.current_profile_version(organization, id);
-    let version = until_stored(format!("the read of profile {id}"), RETRIES, read).await;
-    let Some(version) = version.map_err(unread)? else { return Ok(None) };
-    let number = version.number;
+    let read = || world.store.described_profile(organization, id);
+    let described = until_stored(format!("the read of profile {id}"), RETRIES, read).await;
+    let Described { profile, versions } = match described.map_err(unread)? {
+        Some(described) => described,
+        None if used.is_new => return Ok(None),
+        None => return Err(failure("profile_gone", format!("the profile {id} was deleted"))),
+    };
+    let number = profile.current;
+    if number == 0 {
+        return Ok(None);
+    }
+    let lost = || {
+        let message = format!("version {number} of the profile {id} is missing in the storage");
+        let hint = "roll the profile back to another version";
+        failure("profile_lost", message).hint(hint)
+    };
+    let version = versions.into_iter().find(|version| version.number == number);
+    let version = version.ok_or_else(lost)?;
     let file = transit(world, session, "in");
     let fetched = Fetched(PackedProfile {
         file: file.clone(),
@@ -145,21 +170,32 @@ pub(super) async fn fetch(
         checksum: version.checksum,
         browser_version: version.browser_version,
     });
-    world.objects.fetch_to(&version.path, &file).await.map_err(|cause| {
-        let lost = matches!(cause, ObjectError::Missing { .. });
-        let code = if lost { "profile_lost" } else { "profile_unreachable" };
-        failure(code, format!("version {number} of the profile {id} could not be read: {cause}"))
-    })?;
-    let started = ProfileUse { version: Some(number), ..used.clone() };
-    world.store.set_profile(session, Some(started)).await.map_err(unread)?;
+    if let Err(cause) = world.objects.fetch_to(&version.path, &file).await {
+        warn!("version {number} of profile {id} is not read: {cause}");
+        return Err(match cause {
+            ObjectError::Missing { .. } => lost(),
+            ObjectError::StoreAway { .. }
+            | ObjectError::Refused { .. }
+            | ObjectError::Full { .. }
+            | ObjectError::TooLarge { .. }
+            | ObjectError::File { .. }
+            | ObjectError::BadKey { .. } => {
+                let message = format!("version {number} of the profile {id} cannot be read now");
+                let hint = "the storage is unavailable: try again, or see the server's log";
+                failure("profile_unreachable", message).hint(hint)
+            }
+        });
+    }
+    world.store.set_profile_version(session, id, number).await.map_err(unread)?;
     Ok(Some((number, fetched)))
 }
 
 /// A version to be stored.
 #[derive(Debug)]
 pub(super) struct NewVersion {
-    /// The profile, from which its row is made if there is none.
     pub(super) profile: ProfileRecord,
+    /// True if the row of the profile is made with its first version.
+    pub(super) is_new: bool,
     /// The session that it is stored from.
     pub(super) session: SessionId,
     pub(super) origin: Origin,
@@ -171,15 +207,19 @@ impl NewVersion {
     }
 }
 
-/// Stores an archive as the next version of a profile, and reports it as an event.
+/// Stores an archive as the next version of a profile, and reports the outcome as an event.
 pub(super) async fn store(
     world: &World,
     new: NewVersion,
     packed: Result<PackedProfile, Failure>,
 ) -> Result<VersionRecord, ProfileError> {
     let (subject, id) = (new.subject(), new.profile.id);
+    let limit = world.settings.profile_store_limit();
     let stored = match packed {
-        Ok(packed) => put(world, new, packed).await,
+        Ok(packed) => {
+            let put = timeout(limit, put(world, new, packed)).await;
+            put.unwrap_or(Err(ProfileError::Late(limit)))
+        }
         Err(failure) => Err(ProfileError::NotPacked(Box::new(failure))),
     };
     match &stored {
@@ -204,7 +244,7 @@ pub(super) async fn store(
 
 async fn put(
     world: &World,
-    NewVersion { profile, session, origin }: NewVersion,
+    NewVersion { profile, is_new, session, origin }: NewVersion,
     packed: PackedProfile,
 ) -> Result<VersionRecord, ProfileError> {
     let packed = Fetched(packed);
@@ -214,7 +254,7 @@ async fn put(
     let PackedProfile { file, bytes, checksum, browser_version } = &packed.0;
     let now = world.clock.now();
     let path = archive_path(organization, profile.id, now, checksum);
-    world.objects.deposit(&path, file).await.map_err(ProfileError::Objects)?;
+    deposit(world, &path, file).await?;
     let version = VersionRecord {
         profile: profile.id,
         number: 0,
@@ -228,7 +268,7 @@ async fn put(
         created_at: now,
     };
     let id = profile.id;
-    let add = || world.store.add_profile_version(profile.clone(), version.clone());
+    let add = || world.store.add_profile_version(profile.clone(), is_new, version.clone());
     let added = until_stored(format!("the version of profile {id}"), RETRIES, add).await;
     if added.is_err()
         && let Err(cause) = world.objects.delete(&path).await
@@ -240,6 +280,25 @@ async fn put(
     retire(world, id).await;
     describe(world, organization, id).await;
     Ok(added)
+}
+
+/// Puts an archive into the object store, again and again while that is out of order.
+async fn deposit(world: &World, path: &str, file: &Path) -> Result<(), ProfileError> {
+    let mut tries = 0;
+    loop {
+        match world.objects.deposit(path, file).await {
+            Err(cause) if cause.is_outage() && tries < RETRIES => {
+                warn!("{path} is not stored yet: {cause}");
+                tries += 1;
+                sleep(STORE_AGAIN).await;
+            }
+            Err(cause) => {
+                warn!("{path} is not stored: {cause}");
+                return Err(ProfileError::Objects(cause));
+            }
+            Ok(_stored_or_queued) => return Ok(()),
+        }
+    }
 }
 
 /// The key of an archive in the object store. Keys of one profile are in the order of their times.
@@ -274,7 +333,8 @@ pub async fn describe(world: &World, organization: OrganizationId, id: ProfileId
     }
 }
 
-/// Removes versions beyond the number that is kept: the archive first, then the row.
+/// Removes versions beyond the number that is kept. The row goes first, because a rollback may choose the
+/// version at the same time.
 async fn retire(world: &World, id: ProfileId) {
     let keep = world.settings.keep_profile_versions;
     let old = match world.store.old_profile_versions(id, keep).await {
@@ -282,14 +342,16 @@ async fn retire(world: &World, id: ProfileId) {
         Err(cause) => return warn!("old versions of profile {id} are not removed: {cause}"),
     };
     for version in old {
-        let removed = world.objects.delete(&version.path).await;
-        if let Err(cause) = removed {
-            warn!("{} is not removed: {cause}", version.path);
-            continue;
+        match world.store.delete_profile_version(id, version.number).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(cause) => {
+                warn!("version {} of profile {id} is not removed: {cause}", version.number);
+                continue;
+            }
         }
-        let forgotten = world.store.delete_profile_version(id, version.number).await;
-        if let Err(cause) = forgotten {
-            warn!("version {} of profile {id} is not removed: {cause}", version.number);
+        if let Err(cause) = world.objects.delete(&version.path).await {
+            warn!("{} has no row any more and is not removed: {cause}", version.path);
         }
     }
 }

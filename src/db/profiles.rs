@@ -145,6 +145,15 @@ macro_rules! profile_of {
     };
 }
 
+/// Locks the row of a profile until the end of the transaction: a write that changes nothing.
+macro_rules! locked {
+    ($c:ident, $profile:expr) => {{
+        let row = profiles::table.filter(profiles::id.eq($profile));
+        let same = profiles::writer_id.eq(profiles::writer_id);
+        diesel::update(row).set(same).execute($c).await?
+    }};
+}
+
 /// Returns the profile of this organization with this id.
 ///
 /// # Errors
@@ -408,6 +417,7 @@ pub async fn change(
     let row: Option<Row> = on!(db, write, |c| {
         c.transaction(async move |c| {
             let Change { name, description, tags: marks, current } = change;
+            locked!(c, id.to_string());
             if let Some(number) = current {
                 let known = versions::table
                     .filter(versions::profile_id.eq(id.to_string()))
@@ -473,18 +483,30 @@ pub async fn old_versions(
     Ok(old.filter(|version| Some(version.number) != current).collect())
 }
 
-/// Forgets a version whose archive is already removed.
+/// Forgets a version, unless sessions start from it. Returns false if it is still there. Its archive
+/// is removed after its row.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn delete_version(db: &Db, id: ProfileId, number: i64) -> Result<(), DbError> {
+pub async fn delete_version(db: &Db, id: ProfileId, number: i64) -> Result<bool, DbError> {
     on!(db, write, |c| {
-        let one = versions::table
-            .filter(versions::profile_id.eq(id.to_string()))
-            .filter(versions::number.eq(number));
-        diesel::delete(one).execute(c).await?;
-        Ok(())
+        c.transaction(async move |c| {
+            let id = id.to_string();
+            locked!(c, id.clone());
+            let row = profiles::table.filter(profiles::id.eq(id.clone()));
+            let current: Option<i64> =
+                row.select(profiles::current_version).first(c).await.optional()?;
+            if current == Some(number) {
+                return Ok(false);
+            }
+            let one = versions::table
+                .filter(versions::profile_id.eq(id))
+                .filter(versions::number.eq(number));
+            diesel::delete(one).execute(c).await?;
+            Ok(true)
+        })
+        .await
     })
     .await
 }
@@ -508,24 +530,31 @@ macro_rules! live_writer {
 }
 
 /// Makes a live session the writer of its profile, in the row of the profile and in that of the
-/// session. Returns the writer if another live session is it. A profile that does not exist yet has
-/// no other writer.
+/// session. Returns the writer if another live session is it.
 pub(super) async fn claim(
     db: &Db,
     session: SessionId,
     used: ProfileUse,
 ) -> Result<Option<SessionId>, StoreError> {
-    let (id, profile) = (session.to_string(), used.id.to_string());
+    let (id, profile, is_new) = (session.to_string(), used.id.to_string(), used.is_new);
     let column = json(&ProfileUse { access: ProfileAccess::Write, ..used });
-    let holder: Option<String> = on!(db, write, |c| {
+    // None if there is no such profile.
+    let holder: Option<Option<String>> = on!(db, write, |c| {
         c.transaction(async move |c| {
-            // A write that changes nothing: other claims wait for the end of this transaction.
+            locked!(c, profile.clone());
+            let own = sessions::table.filter(sessions::id.eq(id.clone()));
+            let organization: Option<String> =
+                own.select(sessions::organization_id).first(c).await.optional()?;
             let row = profiles::table.filter(profiles::id.eq(profile.clone()));
-            let lock = profiles::writer_id.eq(profiles::writer_id);
-            diesel::update(row).set(lock).execute(c).await?;
+            let owner: Option<String> =
+                row.select(profiles::organization_id).first(c).await.optional()?;
+            let is_there = owner.is_some();
+            if is_there && owner != organization || !is_there && !is_new {
+                return Ok(None);
+            }
             let writer = live_writer!(c, profile.clone());
             if writer.as_ref().is_some_and(|writer| *writer != id) {
-                return Ok(writer);
+                return Ok(Some(writer));
             }
             let row = profiles::table.filter(profiles::id.eq(profile));
             let writer = profiles::writer_id.eq(Some(id.clone()));
@@ -534,13 +563,42 @@ pub(super) async fn claim(
                 sessions::table.filter(sessions::id.eq(id)).filter(sessions::status.eq_any(LIVE));
             let change = (sessions::profile.eq(Some(column)), sessions::modified_at.eq(now()));
             diesel::update(row).set(change).execute(c).await?;
-            Ok(None)
+            Ok(Some(None))
         })
         .await
     })
     .await?;
+    let holder = holder.ok_or(StoreError::Missing)?;
     let read = Reader { row: "writer" };
     Ok(read.parse_some("browser_profiles.writer_id", holder.as_deref())?)
+}
+
+/// Notes the version from which a session has started, if it still uses that profile.
+pub(super) async fn set_version(
+    db: &Db,
+    session: SessionId,
+    profile: ProfileId,
+    version: i64,
+) -> Result<(), StoreError> {
+    on!(db, write, |c| {
+        c.transaction(async move |c| {
+            let row = sessions::table
+                .filter(sessions::id.eq(session.to_string()))
+                .filter(sessions::status.eq_any(LIVE));
+            let stored: Option<Option<Value>> =
+                row.clone().select(sessions::profile).first(c).await.optional()?;
+            let used = stored.flatten().and_then(|used| serde_json::from_value(used).ok());
+            let used: Option<ProfileUse> = used.filter(|used: &ProfileUse| used.id == profile);
+            if let Some(used) = used {
+                let column = json(&ProfileUse { version: Some(version), ..used });
+                diesel::update(row).set(sessions::profile.eq(Some(column))).execute(c).await?;
+            }
+            Ok(())
+        })
+        .await
+    })
+    .await?;
+    Ok(())
 }
 
 /// Returns the live session that may write to a profile.
@@ -556,41 +614,48 @@ pub async fn writer(db: &Db, id: ProfileId) -> Result<Option<SessionId>, DbError
 }
 
 /// Adds a version, whose archive is stored already, under the next number, and makes it the one that
-/// sessions start from. A profile that does not exist is made from `profile`. Returns the version
-/// with its number.
+/// sessions start from. With `is_new` the profile is made from `profile`. Returns the version with its
+/// number.
 pub(super) async fn add_version(
     db: &Db,
     profile: ProfileRecord,
+    is_new: bool,
     version: VersionRecord,
 ) -> Result<VersionRecord, StoreError> {
     let (row, mut new) = (Row::from(&profile), VersionRow::from(&version));
-    let number: i64 = on!(db, write, |c| {
+    let number: Option<i64> = on!(db, write, |c| {
         c.transaction(async move |c| {
-            let id = row.id.clone();
-            let insert = diesel::insert_into(profiles::table).values(row);
-            insert.on_conflict(profiles::id).do_nothing().execute(c).await?;
+            let (id, organization) = (row.id.clone(), row.organization_id.clone());
+            if is_new {
+                let insert = diesel::insert_into(profiles::table).values(row);
+                insert.on_conflict(profiles::id).do_nothing().execute(c).await?;
+            }
             // A repeated write finds its own row.
             let again = versions::table.filter(versions::path.eq(new.path.clone()));
             let known: Option<i64> = again.select(versions::number).first(c).await.optional()?;
-            if let Some(number) = known {
-                return Ok(number);
+            if known.is_some() {
+                return Ok(known);
             }
             let change = (
                 profiles::last_version.eq(profiles::last_version + 1),
                 profiles::current_version.eq(profiles::last_version + 1),
                 profiles::modified_at.eq(now()),
             );
-            let known = profiles::table.filter(profiles::id.eq(id));
-            diesel::update(known.clone()).set(change).execute(c).await?;
+            let known = profiles::table
+                .filter(profiles::id.eq(id))
+                .filter(profiles::organization_id.eq(organization));
+            if diesel::update(known.clone()).set(change).execute(c).await? == 0 {
+                return Ok(None);
+            }
             new.number = known.select(profiles::last_version).first(c).await?;
             let number = new.number;
             diesel::insert_into(versions::table).values(new).execute(c).await?;
-            Ok(number)
+            Ok(Some(number))
         })
         .await
     })
     .await?;
-    Ok(VersionRecord { number, ..version })
+    Ok(VersionRecord { number: number.ok_or(StoreError::Missing)?, ..version })
 }
 
 /// Sets the profile of a live session.

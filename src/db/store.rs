@@ -166,7 +166,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
 
     /// Makes a live session the writer of its profile. Returns the writer if another live session
-    /// is it.
+    /// is it. Fails with [`StoreError::Missing`] if its organization has no such profile, which a new
+    /// one need not be.
     fn claim_profile(&self, id: SessionId, used: ProfileUse) -> Stored<Option<SessionId>>;
 
     /// Returns the profile that the server keeps for the manager of `profile`, which is inserted if
@@ -176,18 +177,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Sets the profile of a session.
     fn set_profile(&self, id: SessionId, used: Option<ProfileUse>) -> Stored;
 
-    /// Returns the version of a profile that sessions start from; none if it has none.
-    fn current_profile_version(
-        &self,
-        organization: OrganizationId,
-        id: ProfileId,
-    ) -> Stored<Option<VersionRecord>>;
+    /// Notes the version from which a session has started, if it still uses that profile.
+    fn set_profile_version(&self, id: SessionId, profile: ProfileId, version: i64) -> Stored;
 
     /// Adds a version, whose archive is stored already, under the next number, and makes it the one
-    /// that sessions start from. A profile that does not exist is made from `profile`.
+    /// that sessions start from. With `is_new` the profile is made from `profile`; otherwise it must
+    /// exist ([`StoreError::Missing`]).
     fn add_profile_version(
         &self,
         profile: ProfileRecord,
+        is_new: bool,
         version: VersionRecord,
     ) -> Stored<VersionRecord>;
 
@@ -202,8 +201,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// from.
     fn old_profile_versions(&self, id: ProfileId, keep: u32) -> Stored<Vec<VersionRecord>>;
 
-    /// Forgets a version of a profile, whose archive is removed already.
-    fn delete_profile_version(&self, id: ProfileId, number: i64) -> Stored;
+    /// Forgets a version of a profile, unless sessions start from it. Returns false if it is still
+    /// there; its archive is removed after its row.
+    fn delete_profile_version(&self, id: ProfileId, number: i64) -> Stored<bool>;
 
     /// Returns the lists of an organization; empty ones if it has none.
     fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists>;

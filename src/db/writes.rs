@@ -55,12 +55,14 @@ store! {
     claim_profile(id: SessionId, used: ProfileUse) -> Option<SessionId> = profiles::claim;
     managed_profile(profile: ProfileRecord) -> ProfileId = profiles::managed;
     set_profile(id: SessionId, used: Option<ProfileUse>) -> () = profiles::set_use;
-    current_profile_version(
-        organization: OrganizationId,
-        id: ProfileId,
-    ) -> Option<VersionRecord> = profiles::current;
+    set_profile_version(
+        id: SessionId,
+        profile: ProfileId,
+        version: i64,
+    ) -> () = profiles::set_version;
     add_profile_version(
         profile: ProfileRecord,
+        is_new: bool,
         version: VersionRecord,
     ) -> VersionRecord = profiles::add_version;
     set_sanitize_after(
@@ -77,7 +79,7 @@ store! {
         id: ProfileId,
     ) -> Option<Described> = profiles::described;
     old_profile_versions(id: ProfileId, keep: u32) -> Vec<VersionRecord> = profiles::old_versions;
-    delete_profile_version(id: ProfileId, number: i64) -> () = profiles::delete_version;
+    delete_profile_version(id: ProfileId, number: i64) -> bool = profiles::delete_version;
     organization_egress(organization: OrganizationId) -> EgressLists = organizations::egress;
     end_session(id: SessionId, ended: Ended) -> () = sessions::end;
     insert_run(run: RunRecord, limits: Limits) -> Option<Full> = runs::insert;

@@ -9,6 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Name(String);
 
+/// The beginning of the names that the server gives to profiles, before their ids. No client can give such
+/// a name.
+pub const RESERVED_NAME: &str = "Profile ";
+
 /// A text that cannot be a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

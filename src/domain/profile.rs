@@ -12,8 +12,10 @@ use super::labels::{Name, Tags};
 /// The profile of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileUse {
-    /// The profile. It need not exist yet: a session that starts from none creates it.
     pub id: ProfileId,
+    /// True if the session makes the profile when it is stored. Any other profile must exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_new: bool,
     /// The version from which the session has started; none for an empty browser, and before the
     /// start.
     pub version: Option<i64>,
@@ -24,7 +26,12 @@ pub struct ProfileUse {
 impl ProfileUse {
     /// A profile to which the session writes, unless another one does.
     pub fn written(id: ProfileId) -> Self {
-        Self { id, version: None, access: ProfileAccess::Write }
+        Self { id, is_new: false, version: None, access: ProfileAccess::Write }
+    }
+
+    /// A profile that the session makes.
+    pub fn made(id: ProfileId) -> Self {
+        Self { is_new: true, ..Self::written(id) }
     }
 }
 

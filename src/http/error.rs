@@ -83,7 +83,10 @@ impl From<ServiceError> for ApiError {
                 Self::Problem(Problem::new(status, "profile_not_stored", error.to_string()))
             }
             ServiceError::ProfileInUse { by, .. } => in_use(error, by).into(),
-            ServiceError::Objects(cause) => unavailable("storage_unavailable", cause).into(),
+            ServiceError::Objects(cause) => {
+                warn!("a file of a profile cannot be used: {cause}");
+                unavailable("storage_unavailable", "the storage is unavailable: try again").into()
+            }
             ServiceError::Store(cause) => store(&cause).into(),
             ServiceError::Contended => {
                 conflict("debug_session_contended", error).retryable().into()
@@ -306,7 +309,9 @@ fn profile(cause: &ProfileError) -> Problem {
             let status = StatusCode::FAILED_DEPENDENCY;
             Problem::new(status, "profile_not_packed", cause.to_string()).with("failure", failure)
         }
-        ProfileError::Objects(_) => unavailable("storage_unavailable", cause),
+        ProfileError::Objects(_) | ProfileError::Late(_) => {
+            unavailable("storage_unavailable", cause)
+        }
         ProfileError::Row(cause) => store(cause),
         ProfileError::Quota(refusal) => QuotaExceeded::clone(refusal).into(),
     }

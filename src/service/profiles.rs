@@ -79,7 +79,7 @@ pub async fn copy(
         created_at: now,
         ..version.clone()
     };
-    let added = world.store.add_profile_version(profile, copied).await;
+    let added = world.store.add_profile_version(profile, true, copied).await;
     if added.is_err()
         && let Err(cause) = world.objects.delete(&path).await
     {
@@ -108,16 +108,19 @@ pub async fn remove(core: &Core, profile: &ProfileRecord) -> Result<(), ServiceE
     Ok(db::profiles::delete(&core.db, profile.organization, profile.id).await?)
 }
 
-/// Removes a version from which no session starts any more.
+/// Removes a version. Returns false if sessions start from it. The row goes first, because a rollback
+/// may choose the version at the same time.
 ///
 /// # Errors
 ///
 /// As [`remove`].
-pub async fn remove_version(core: &Core, version: &VersionRecord) -> Result<(), ServiceError> {
-    core.world.objects.delete(&version.path).await?;
-    db::profiles::delete_version(&core.db, version.profile, version.number).await?;
+pub async fn remove_version(core: &Core, version: &VersionRecord) -> Result<bool, ServiceError> {
+    if !db::profiles::delete_version(&core.db, version.profile, version.number).await? {
+        return Ok(false);
+    }
     describe(&core.world, version.organization, version.profile).await;
-    Ok(())
+    core.world.objects.delete(&version.path).await?;
+    Ok(true)
 }
 
 /// The sessions of an organization that have not ended and use a profile.

@@ -27,6 +27,8 @@ async fn a_profile_is_made_listed_changed_and_removed() {
     assert_eq!((&made["version"], &made["is_managed"]), (&json!(null), &json!(false)));
     assert_eq!(made["tags"], json!(["shop", "eu"]));
     client.post(PROFILES, asked).await.problem(409, "name_taken");
+    let reserved = json!({"name": "Profile bp_1"});
+    assert!(client.post(PROFILES, reserved).await.wrong_fields().contains_key("body.name"));
     let wrong = client.post(PROFILES, json!({"name": " a", "tags": [""]})).await.wrong_fields();
     assert_eq!(wrong.keys().collect::<Vec<_>>(), ["body.name", "body.tags"]);
     let other = client.post(PROFILES, json!({"name": "Bank"})).await.ok();
@@ -90,8 +92,7 @@ async fn one_session_writes_and_the_others_have_copies() {
     let held = client.send(Method::PATCH, &path(&copy), keep(true)).await;
     held.problem(409, "profile_in_use");
     let gave = client.send(Method::PATCH, &path(&writer), keep(false)).await.ok();
-    // It did not start from a version, so that it has no profile at all then.
-    assert_eq!(gave["browser_profile_access"], json!(null));
+    assert_eq!(gave["browser_profile_access"], "copy");
     let took = client.send(Method::PATCH, &path(&copy), keep(true)).await.ok();
     assert_eq!(took["browser_profile_access"], "write");
     client.close(&id_of(&copy)).await.ok();

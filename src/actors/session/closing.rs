@@ -75,6 +75,11 @@ impl Session {
     }
 
     pub(super) fn shut_down(&mut self, mut desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        if self.storing_profile {
+            // Its browser stands still, and the version that it stores must not be the later one.
+            self.shut_down_later = Some(desktop);
+            return;
+        }
         self.collect_downloads(&*desktop);
         self.pack_at_end(&mut *desktop);
         let (films, downloads) = (self.wrap_films(), desktop.downloads().finish());

@@ -168,7 +168,10 @@ impl Classified for SessionError {
             }
             Self::Film(FilmError::Failed { .. })
             | Self::Profile(
-                ProfileError::NotPacked(_) | ProfileError::Objects(_) | ProfileError::Row(_),
+                ProfileError::NotPacked(_)
+                | ProfileError::Objects(_)
+                | ProfileError::Late(_)
+                | ProfileError::Row(_),
             )
             | Self::Capture(_)
             | Self::Egress(EgressError::Unanswered(_))

@@ -108,7 +108,7 @@ impl Session {
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| {
             let outcome = outcome.map(|(desktop, version)| {
-                if let Some(used) = &mut session.record.spec.profile {
+                if let (Some(used), Some(_started)) = (&mut session.record.spec.profile, version) {
                     used.version = version;
                 }
                 desktop

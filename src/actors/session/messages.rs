@@ -202,8 +202,9 @@ impl Ask for Close {
     const KIND: &'static str = "close";
     const AUDITED: bool = true;
 
+    /// The end of a browser, and the storing of its profile.
     fn patience(&self) -> Duration {
-        Duration::from_secs(45)
+        Duration::from_secs(180)
     }
 
     fn summary(&self) -> Value {

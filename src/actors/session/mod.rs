@@ -202,6 +202,8 @@ pub struct Session {
     drivers: usize,
     /// True while the profile of the running browser is being stored.
     storing_profile: bool,
+    /// The desktop that is shut down when its profile is stored.
+    shut_down_later: Option<Box<dyn Desktop>>,
     /// The askers that wait for the detachment; any entry means that it is requested.
     leaving: Vec<oneshot::Sender<()>>,
     registration: Registration,
@@ -263,6 +265,7 @@ impl Session {
             storage_state,
             drivers: 0,
             storing_profile: false,
+            shut_down_later: None,
             leaving: Vec::new(),
             registration,
             world,

@@ -11,9 +11,10 @@ use tracing::{Instrument as _, warn};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::actors::profiles::{self, NewVersion, ProfileError};
+use crate::actors::storing::until_stored;
 use crate::actors::views::SessionView;
 use crate::domain::ids::ProfileId;
-use crate::domain::labels::{Name, Tags};
+use crate::domain::labels::{Name, RESERVED_NAME, Tags};
 use crate::domain::profile::{Origin, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
 use crate::system::desktop::{Desktop, PackAtEnd};
 
@@ -68,18 +69,35 @@ impl Session {
         ProfileRecord { id, writer: Some(self.record.id), ..empty }
     }
 
-    /// The name of a profile for which no client gave one.
-    fn default_name(&self) -> Option<Name> {
-        format!("Profile of {}", self.record.id).parse().ok()
+    /// The name of a profile for which no client gave one. No client can give it.
+    fn default_name(id: ProfileId) -> Option<Name> {
+        format!("{RESERVED_NAME}{id}").parse().ok()
     }
 
     /// The session's own profile, if it may write to that.
     fn written(&self) -> Option<NewVersion> {
         let used = self.record.spec.profile.as_ref()?;
         let writes = used.access == ProfileAccess::Write;
-        let profile = self.new_profile(used.id, self.default_name()?);
-        let new = NewVersion { profile, session: self.record.id, origin: Origin::SessionEnd };
+        let profile = self.new_profile(used.id, Self::default_name(used.id)?);
+        let (session, origin) = (self.record.id, Origin::SessionEnd);
+        let new = NewVersion { profile, is_new: used.is_new, session, origin };
         writes.then_some(new)
+    }
+
+    /// Gives up the permission to write to the profile: a browser that was cleared must not take the
+    /// place of the logins there.
+    pub(super) fn keep_no_profile(&mut self, ctx: &mut Context<Self>) {
+        let Some(used) = self.record.spec.profile.take() else { return };
+        let next = (!used.is_new).then(|| ProfileUse { access: ProfileAccess::Copy, ..used });
+        self.record.spec.profile = next.clone();
+        let (store, id) = (std::sync::Arc::clone(&self.world.store), self.record.id);
+        let write = move || store.set_profile(id, next.clone());
+        let work = until_stored(format!("the profile of {id}"), u32::MAX, write);
+        ctx.spawn(work.into_actor(self).map(|outcome, session, _| {
+            if let Err(cause) = outcome {
+                warn!(parent: &session.span, "the profile of the session is not given up: {cause}");
+            }
+        }));
     }
 
     /// Has the desktop pack the profile at its end, if it is to be stored then. The session's files
@@ -87,15 +105,11 @@ impl Session {
     pub(super) fn pack_at_end(&self, desktop: &mut dyn Desktop) {
         let Some(new) = self.written() else { return };
         let world = std::sync::Arc::clone(&self.world);
-        let limit = world.settings.profile_store_limit();
         let (id, span) = (self.record.id, self.span.clone());
         let into = profiles::transit(&world, id, "end");
         let then = Box::new(move |packed| {
             let work = async move {
-                let storing = profiles::store(&world, new, packed);
-                if tokio::time::timeout(limit, storing).await.is_err() {
-                    warn!("the profile of session {id} was not stored within {limit:?}");
-                }
+                drop(profiles::store(&world, new, packed).await); // It reports the outcome itself.
             };
             let work: futures_util::future::BoxFuture<'static, ()> =
                 Box::pin(work.instrument(span));
@@ -119,13 +133,9 @@ impl Handle<KeepProfile> for Session {
         let (answer, changed) = oneshot::channel();
         let next = match (keep, present) {
             (true, Some(used)) => Some(ProfileUse { access: ProfileAccess::Write, ..used }),
-            (true, None) => Some(ProfileUse {
-                id: self.world.mint.mint(self.world.clock.now()),
-                version: None,
-                access: ProfileAccess::Write,
-            }),
-            // A profile that the session did not start from is not stored at all.
-            (false, Some(ProfileUse { version: None, .. }) | None) => None,
+            (true, None) => Some(ProfileUse::made(self.world.mint.mint(self.world.clock.now()))),
+            // A profile that the session would have made is not made.
+            (false, Some(ProfileUse { is_new: true, .. }) | None) => None,
             (false, Some(used)) => Some(ProfileUse { access: ProfileAccess::Copy, ..used }),
         };
         let work = async move {
@@ -173,10 +183,11 @@ impl Handle<StoreProfile> for Session {
         let own = self.written().filter(|_own| name.is_none());
         let new = own.or_else(|| {
             let id = self.world.mint.mint(self.world.clock.now());
-            let name = name.or_else(|| self.default_name())?;
+            let name = name.or_else(|| Self::default_name(id))?;
             let profile =
                 ProfileRecord { description, tags, writer: None, ..self.new_profile(id, name) };
-            Some(NewVersion { profile, session: self.record.id, origin: Origin::Request })
+            let (session, origin) = (self.record.id, Origin::Request);
+            Some(NewVersion { profile, is_new: true, session, origin })
         });
         let Some(new) = new else { return answered(Err(SessionError::Closing)) };
         let new = NewVersion { origin: Origin::Request, ..new };
@@ -188,8 +199,11 @@ impl Handle<StoreProfile> for Session {
             profiles::store(&world, new, packed).await
         };
         let work = work.instrument(self.span.clone()).into_actor(self);
-        ctx.spawn(work.map(move |outcome, session, _| {
+        ctx.spawn(work.map(move |outcome, session, ctx| {
             session.storing_profile = false;
+            if let Some(desktop) = session.shut_down_later.take() {
+                session.shut_down(desktop, ctx);
+            }
             let _ = answer.send(outcome.map_err(SessionError::Profile)); // The caller may have left.
         }));
         Box::pin(async move { stored.await.map_err(|_gone| Unanswered::Gone)? })

@@ -228,7 +228,10 @@ impl Session {
             under_way.tries
         });
         match outcome {
-            Ok(Sanitized { desktop, .. }) if is_closing => self.shut_down(desktop, ctx),
+            Ok(Sanitized { desktop, .. }) if is_closing => {
+                self.keep_no_profile(ctx);
+                self.shut_down(desktop, ctx);
+            }
             Err(RestartFailed { desktop: Some(desktop), .. }) if is_closing => {
                 self.shut_down(desktop, ctx);
             }
@@ -236,6 +239,7 @@ impl Session {
                 if let Some(under_way) = &mut self.sanitizing.under_way {
                     under_way.cleared = Some(cleared);
                 }
+                self.keep_no_profile(ctx);
                 self.store_sanitized(desktop, ctx);
             }
             Err(RestartFailed { failure, desktop: None }) => {

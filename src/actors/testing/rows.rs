@@ -199,17 +199,20 @@ impl Store for Rows {
         })
     }
 
-    fn current_profile_version(
-        &self,
-        _: OrganizationId,
-        id: ProfileId,
-    ) -> Stored<Option<VersionRecord>> {
-        self.write(|rows| Ok(rows.versions.lock().iter().rfind(|it| it.profile == id).cloned()))
+    fn set_profile_version(&self, id: SessionId, profile: ProfileId, version: i64) -> Stored {
+        self.change_session(id, |record| {
+            let used = record.spec.profile.as_mut().filter(|used| used.id == profile);
+            if let Some(used) = used {
+                used.version = Some(version);
+            }
+            Ok(())
+        })
     }
 
     fn add_profile_version(
         &self,
         profile: ProfileRecord,
+        _: bool,
         version: VersionRecord,
     ) -> Stored<VersionRecord> {
         self.write(|rows| {
@@ -230,10 +233,10 @@ impl Store for Rows {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn delete_profile_version(&self, id: ProfileId, number: i64) -> Stored {
+    fn delete_profile_version(&self, id: ProfileId, number: i64) -> Stored<bool> {
         self.write(|rows| {
             rows.versions.lock().retain(|it| it.profile != id || it.number != number);
-            Ok(())
+            Ok(true)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Profiles: one writer, versions in order, names that are unique.
 
 use crate::db::profiles::{self, Change, Filter};
-use crate::db::store::{Ended, Store as _};
+use crate::db::store::{Ended, Store as _, StoreError};
 use crate::db::testing::{mint, on_both, time};
 use crate::db::{DbError, Page};
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
@@ -43,7 +43,7 @@ fn version(of: &ProfileRecord, path: &str) -> VersionRecord {
 }
 
 fn written(id: ProfileId) -> ProfileUse {
-    ProfileUse { id, version: None, access: ProfileAccess::Write }
+    ProfileUse::written(id)
 }
 
 #[test]
@@ -65,6 +65,20 @@ fn a_profile_has_one_writer_until_that_has_ended() {
         db.end_session(first, ended).await.unwrap();
         assert_eq!(profiles::writer(db, own.id).await.unwrap(), None);
         assert_eq!(claim(second).await.unwrap(), None);
+        // The profile of another organization, and one that does not exist.
+        let stranger = world.tenant().await.stored_session(db).await;
+        for unknown in [written(own.id), written(mint())] {
+            let refused = db.claim_profile(stranger, unknown).await;
+            assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
+        }
+        let made = ProfileUse::made(mint());
+        assert_eq!(db.claim_profile(stranger, made).await.unwrap(), None);
+        // The version of a start changes nothing else, and only of the profile that it is of.
+        db.set_profile_version(second, own.id, 7).await.unwrap();
+        db.set_profile_version(second, mint(), 8).await.unwrap();
+        let row = db.session(tenant.organization, second).await.unwrap().unwrap();
+        let started = ProfileUse { version: Some(7), ..written(own.id) };
+        assert_eq!(row.spec.profile, Some(started));
         // The writer gives its place up.
         let copy = ProfileUse { access: ProfileAccess::Copy, ..written(own.id) };
         db.set_profile(second, Some(copy.clone())).await.unwrap();
@@ -82,7 +96,7 @@ fn versions_are_numbered_and_rolled_back() {
         let organization = tenant.organization;
         let own = profile(organization, "one");
         let add = async |path: &str| {
-            db.add_profile_version(own.clone(), version(&own, path)).await.unwrap().number
+            db.add_profile_version(own.clone(), true, version(&own, path)).await.unwrap().number
         };
         assert_eq!((add("a").await, add("b").await), (1, 2));
         assert_eq!(add("b").await, 2, "a repeated write adds nothing");
@@ -100,11 +114,14 @@ fn versions_are_numbered_and_rolled_back() {
         // The version that sessions start from stays.
         let old = db.old_profile_versions(own.id, 1).await.unwrap();
         assert_eq!(old.iter().map(|it| it.number).collect::<Vec<_>>(), [2]);
-        db.delete_profile_version(own.id, 2).await.unwrap();
+        assert!(db.delete_profile_version(own.id, 2).await.unwrap());
+        assert!(!db.delete_profile_version(own.id, 1).await.unwrap(), "sessions start from it");
         assert_eq!(add("d").await, 4);
         assert_eq!(profiles::versions_of(db, own.id).await.unwrap().len(), 3);
         profiles::delete(db, organization, own.id).await.unwrap();
         assert_eq!(profiles::versions_of(db, own.id).await.unwrap(), []);
+        let late = db.add_profile_version(own.clone(), false, version(&own, "e")).await;
+        assert!(matches!(late, Err(StoreError::Missing)), "{late:?}");
     });
 }
 

@@ -108,6 +108,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             },
             profile: some.then(|| ProfileUse {
                 id: 7.into(),
+                is_new: true,
                 version: Some(i64::from(lifetime)),
                 access: ProfileAccess::Write,
             }),

@@ -14,7 +14,7 @@ use crate::actors::session::StoreProfile;
 use crate::db::profiles::Filter;
 use crate::db::{self, DbError};
 use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId};
-use crate::domain::labels::{Name, Tags};
+use crate::domain::labels::{Name, RESERVED_NAME, Tags};
 use crate::domain::profile::{Manager, ProfileRecord};
 use crate::http::body::{Body, PathId, Query};
 use crate::http::caller::Caller;
@@ -30,6 +30,9 @@ use crate::service::profiles;
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 2000;
+
+/// The complaint about a name that the server gives.
+const RESERVED: &str = "expected a name of your own: the server names profiles by their ids";
 
 /// The most profiles on a page.
 const LARGEST_PAGE: u32 = 1000;
@@ -119,7 +122,17 @@ pub(super) fn labels(
     description: Option<&str>,
     tags: Option<&[String]>,
 ) -> (Option<Name>, Option<Tags>) {
-    let name = name.and_then(|name| fields.check("name", name, name.parse::<Name>()));
+    let is_reserved = |name: &Name| {
+        let rest = name.as_str().strip_prefix(RESERVED_NAME);
+        rest.is_some_and(|rest| rest.parse::<ProfileId>().is_ok())
+    };
+    let name = name.and_then(|name| {
+        let parsed = name.parse::<Name>().map_err(|cause| cause.to_string());
+        let free = parsed.and_then(|parsed| {
+            if is_reserved(&parsed) { Err(RESERVED.to_owned()) } else { Ok(parsed) }
+        });
+        fields.check("name", name, free)
+    });
     let length = description.map_or(0, |text| text.chars().count());
     let wrong = format!("expected at most {LONGEST_DESCRIPTION} characters");
     fields.require("description", length, length <= LONGEST_DESCRIPTION, wrong);

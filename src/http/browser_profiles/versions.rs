@@ -169,16 +169,15 @@ pub async fn remove(
 ) -> Result<HttpResponse, ApiError> {
     let (id, number) = path.into_inner();
     let id: ProfileId = id.parse().map_err(|_odd| Problem::unknown::<ProfileId>(&id))?;
-    let profile = profiles::find(&front, caller.organization, id).await?;
+    profiles::find(&front, caller.organization, id).await?;
     let number: i64 = number.parse().map_err(|_odd| unknown(id, 0))?;
     let version = db::profiles::version(&front.db, caller.organization, id, number).await?;
     let version = version.ok_or_else(|| unknown(id, number))?;
-    if profile.current == number {
+    if !profiles::remove_version(&front, &version).await? {
         let detail =
             format!("sessions start from version {number}: roll back to another one first");
         let problem = Problem::new(StatusCode::CONFLICT, "profile_version_current", detail);
-        return Err(problem.with("current", json!(profile.current)).into());
+        return Err(problem.with("current", json!(number)).into());
     }
-    profiles::remove_version(&front, &version).await?;
     Ok(HttpResponse::NoContent().finish())
 }

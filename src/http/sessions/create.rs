@@ -304,12 +304,14 @@ impl Request {
             AccessWish::Auto | AccessWish::Write => ProfileAccess::Write,
             AccessWish::Copy => ProfileAccess::Copy,
         };
-        let id = match &self.browser_profile_id {
-            Some(text) => profile_of(front, organization, text).await?.id,
-            None if self.generate_browser_profile => front.world.mint.mint(front.world.clock.now()),
+        let used = match &self.browser_profile_id {
+            Some(text) => ProfileUse::written(profile_of(front, organization, text).await?.id),
+            None if self.generate_browser_profile => {
+                ProfileUse::made(front.world.mint.mint(front.world.clock.now()))
+            }
             None => return Ok(None),
         };
-        Ok(Some(ProfileUse { id, version: None, access }))
+        Ok(Some(ProfileUse { access, ..used }))
     }
 
     /// Returns the lifetime, with a warning if it was capped. As in the compatible API, values

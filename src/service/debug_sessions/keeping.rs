@@ -27,7 +27,7 @@ use crate::service::lookup;
 const JUST_MADE: TimeDelta = TimeDelta::seconds(30);
 
 /// The longest wait for the end of a session that is replaced.
-const CLOSING: Duration = Duration::from_secs(30);
+const CLOSING: Duration = Duration::from_secs(150);
 
 /// The number of attempts when another server creates a debug session at the same time.
 const TRIES: usize = 5;

@@ -22,6 +22,7 @@ use super::launch::Desktops;
 use super::memory::Memory;
 use super::running::LiveDesktop;
 use crate::domain::session::Failure;
+use crate::system::beneath::Tree;
 use crate::system::browser;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::failure::failure;
@@ -42,6 +43,9 @@ const READING: Duration = Duration::from_secs(2);
 
 /// The longest wait for a browser's `localStorage`.
 const COLLECTING: Duration = Duration::from_secs(10);
+
+/// The longest time for which a browser stands still.
+const STILL: Duration = Duration::from_secs(30);
 
 /// The longest wait until all processes of a browser have stopped.
 const STOPPING: Duration = Duration::from_secs(2);
@@ -169,9 +173,19 @@ impl LiveDesktop {
             let extras = Extras { cookies, state: local_storage(&storage).await };
             let still = chromium.pause(STOPPING).await;
             let still = still.ok_or_else(|| not_packed("the browser does not pause".to_owned()))?;
-            let packed = pack_apart(directory, extras, into).await;
+            let packing = tokio::spawn(pack_apart(directory, extras, into.clone()));
+            let packed = timeout(STILL, packing).await;
             drop(still);
-            packed
+            match packed {
+                Ok(packed) => packed.unwrap_or_else(|cause| Err(not_packed(cause.to_string()))),
+                Err(_late) => {
+                    // What is written later is removed when the server starts next.
+                    let limit = STILL.as_secs();
+                    let hint = "close the session, which stores its profile without this limit";
+                    let message = format!("the profile is too large to pack within {limit} s");
+                    Err(not_packed(message).hint(hint))
+                }
+            }
         };
         // A task, so that the browser goes on in any case.
         let work = self.made.desktops.runtime().spawn(work);
@@ -237,6 +251,10 @@ impl Desktops {
         let newest = self.version(program).await?;
         let restored = spawn_blocking(move || {
             let refused = |code: &str, message: String| failure("profile", code, message);
+            // A former server may have ended while it restored the profile.
+            Tree::remove_all(&directory.profile())
+                .and_then(|()| directory.make_folders())
+                .map_err(|cause| refused("profile_not_written", cause.to_string()))?;
             let file = File::open(&packed.file).map_err(|cause| {
                 refused("profile_not_written", format!("the archive cannot be read: {cause}"))
             })?;

@@ -16,6 +16,7 @@ use crate::actors::run::node::Node;
 use crate::actors::run::planned::{Facts, Planned};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
+use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::Generation;
 use crate::domain::profile::ProfileUse;
@@ -84,6 +85,10 @@ impl RunHost {
             Some(_) => None,
             None => match profiles::of_workflow(&self.world, &workflow).await {
                 Ok(profile) => profile,
+                Err(StoreError::Missing) => {
+                    let message = "the workflow names a browser profile that does not exist";
+                    return Ok(fails("browser_profile_unknown", message.to_owned()));
+                }
                 Err(cause) => return Ok(fails("database_unavailable", cause.to_string())),
             },
         };
