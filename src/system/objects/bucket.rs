@@ -20,9 +20,9 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::ObjectInfo;
 use super::directory::open_plain;
 use super::error::ObjectError;
+use super::object::{ARTIFACTS, ObjectInfo};
 use super::reading::{Reading, checked};
 use super::settings::Settings;
 
@@ -245,7 +245,7 @@ impl Bucket {
 
     /// Fails unless the bucket exists and may be listed.
     pub(super) async fn probe(&self) -> Result<(), ObjectError> {
-        let location = self.location(super::ARTIFACTS)?;
+        let location = self.location(ARTIFACTS)?;
         // One page at most: its first object is not waited for.
         let mut pages = self.s3.list(Some(&location));
         self.within("", pages.try_next()).await.map(drop)

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{ObjectInfo, Transfer};
+use super::object::{ObjectInfo, Transfer};
 
 /// The suffix of a file that is being written. After a crash it stays, and counts as an object
 /// without a row.

@@ -1,9 +1,10 @@
 //! The keys of objects, and their form.
 
 use super::error::ObjectError;
+use super::object::{ARTIFACTS, PROFILES};
 
 /// The first parts of keys. In a directory nothing else is below the store's reach.
-const AREAS: [&str; 2] = [super::ARTIFACTS, super::PROFILES];
+const AREAS: [&str; 2] = [ARTIFACTS, PROFILES];
 
 /// Checks a key or a prefix of keys: an area, and parts that no file system interprets.
 pub(super) fn check(key: &str) -> Result<(), ObjectError> {

@@ -19,12 +19,14 @@ mod bucket;
 mod directory;
 mod error;
 mod key;
+mod object;
 mod outbox;
 mod reading;
 mod settings;
 mod tending;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -33,47 +35,27 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use self::bucket::Bucket;
-use self::directory::{Directory, PutError};
+use self::directory::Directory;
 pub use self::error::ObjectError;
+pub use self::object::{ARTIFACTS, ObjectInfo, PROFILES, Transfer};
 use self::outbox::Outbox;
 pub use self::reading::Reading;
 use self::reading::checked;
 pub use self::settings::{Settings, StoreKind};
-
-/// The first part of the keys of artifacts and recordings.
-pub const ARTIFACTS: &str = "artifacts";
-
-/// The first part of the keys of profiles.
-pub const PROFILES: &str = "profiles";
-
-/// The longest time of an operation on a local file of no size.
-const LOCAL: Duration = Duration::from_secs(30);
-
-/// The bytes that each further second of a transfer must move at least.
-const SLOWEST: u64 = 1024 * 1024;
+use self::work::{
+    LOCAL, change, directory_name, list_in, local, missing, put_in, transfer_deadline, within,
+};
 
 /// The number of objects that are removed at once.
 const REMOVED_AT_ONCE: usize = 8;
-
-/// The source of a stored file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transfer {
-    /// It is gone when it is stored. Within a file system, nothing is copied.
-    Move,
-    /// It stays in its place.
-    Copy,
-}
 
 /// The outcome of a deposit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +64,6 @@ pub enum Deposit {
     Stored,
     /// The file is in the outbox: it is read from there, and sent when the store is back.
     Queued,
-}
-
-/// An object of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectInfo {
-    pub key: String,
-    /// The size in bytes.
-    pub size: u64,
-    /// The time at which it was stored.
-    pub stored: SystemTime,
 }
 
 /// The state of a store, as far as it is known.
@@ -501,69 +473,4 @@ impl Objects {
         }
         result
     }
-}
-
-fn directory_name(directory: &Directory) -> String {
-    format!("the directory {}", directory.root().display())
-}
-
-fn missing(directory: &Directory, key: &str) -> ObjectError {
-    ObjectError::Missing { store: directory_name(directory), key: key.to_owned() }
-}
-
-/// The longest time of a transfer of `size` bytes.
-fn transfer_deadline(least: Duration, size: u64) -> Duration {
-    least.saturating_add(Duration::from_secs(size / SLOWEST))
-}
-
-async fn within<T>(
-    store: &str,
-    limit: Duration,
-    work: impl Future<Output = Result<T, ObjectError>>,
-) -> Result<T, ObjectError> {
-    timeout(limit, work).await.unwrap_or_else(|_late| {
-        let cause = format!("not finished within {} s", limit.as_secs());
-        Err(ObjectError::StoreAway { store: store.to_owned(), cause })
-    })
-}
-
-/// Does work that blocks, within a deadline. Late work goes on, and its outcome is ignored.
-async fn local<T: Send + 'static>(
-    store: &str,
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ObjectError> {
-    let away = |cause: String| ObjectError::StoreAway { store: store.to_owned(), cause };
-    let work = async { spawn_blocking(work).await.map_err(|cause| away(cause.to_string())) };
-    within(store, limit, work).await
-}
-
-async fn put_in<T: Send + 'static>(
-    directory: &Directory,
-    key: &str,
-    source: &Path,
-    limit: Duration,
-    work: impl FnOnce(&Directory) -> Result<T, PutError> + Send + 'static,
-) -> Result<T, ObjectError> {
-    let (owned, name) = (directory.clone(), directory_name(directory));
-    match local(&name, limit, move || work(&owned)).await? {
-        Ok(done) => Ok(done),
-        Err(PutError::Source(cause)) => Err(ObjectError::file(source, &cause)),
-        Err(PutError::Store(cause)) => Err(ObjectError::of_directory(&name, key, &cause)),
-    }
-}
-
-async fn change<T: Send + 'static>(
-    directory: &Directory,
-    key: &str,
-    work: impl FnOnce(&Directory) -> io::Result<T> + Send + 'static,
-) -> Result<T, ObjectError> {
-    let (owned, name) = (directory.clone(), directory_name(directory));
-    let done = local(&name, LOCAL, move || work(&owned)).await?;
-    done.map_err(|cause| ObjectError::of_directory(&name, key, &cause))
-}
-
-async fn list_in(directory: &Directory, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
-    let owned = prefix.to_owned();
-    change(directory, prefix, move |it| it.list(&owned)).await
 }

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::directory::{Directory, PutError};
 use super::error::ObjectError;
-use super::{LOCAL, ObjectInfo, Transfer, change, list_in, put_in, transfer_deadline};
+use super::object::{ObjectInfo, Transfer};
+use super::work::{LOCAL, change, list_in, put_in, transfer_deadline};
 
 /// The folder of the outbox in the data directory.
 pub(super) const FOLDER: &str = "outbox";

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::error::ObjectError;
+use super::work::{transfer_deadline, within};
 use super::{ARTIFACTS, Backend, Deposit, Health, Objects, PROFILES};
 
 /// The time after which a store that works is checked again.
@@ -136,11 +137,11 @@ impl Objects {
         let Backend::Bucket { bucket, outbox } = &self.0.place else { return Ok(()) };
         let Some(_sending) = outbox.sending(key) else { return Ok(()) };
         let file = outbox.path(key);
-        let limit = super::transfer_deadline(
+        let limit = transfer_deadline(
             bucket.pause(),
             tokio::fs::metadata(&file).await.map_or(0, |it| it.len()),
         );
-        let put = super::within(bucket.name(), limit, bucket.put_file(key, &file)).await;
+        let put = within(bucket.name(), limit, bucket.put_file(key, &file)).await;
         self.noted(put)?;
         match tokio::fs::remove_file(&file).await {
             Ok(()) => Ok(()),
