@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
+use crate::db::retention::{self, Scope};
 use crate::db::store::Store as _;
 use crate::db::testing::{mint, on_both, time, workflow};
 use crate::db::{Page, artifacts, audit_events, debug_sessions, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::quota::Limits;
+use crate::domain::retention::Kept;
 use crate::domain::run::{ArtifactRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 
@@ -251,5 +253,20 @@ fn of_artifacts_that_are_retired_the_newest_stay_unless_they_are_old() {
         {
             assert!(artifacts::by_id(db, organization, id).await.unwrap().is_some());
         }
+
+        let scope = |kept: Kept, node| Scope { organization: tenant.organization, kept, node };
+        let oldest = async |kept, before| {
+            let found = retention::oldest(db, scope(kept, None), before, 1).await.unwrap();
+            found.into_iter().map(|it| it.path).collect::<Vec<_>>()
+        };
+        assert_eq!(oldest(Kept::Artifacts, None).await, ["30"]);
+        assert_eq!(oldest(Kept::Artifacts, Some(time(30))).await, [""; 0]);
+        assert_eq!(oldest(Kept::Recordings, None).await, ["1"]);
+        let bytes = async |node| retention::bytes(db, scope(Kept::Artifacts, node)).await.unwrap();
+        assert_eq!((bytes(None).await, bytes(Some(mint())).await), (2, 0));
+        let change = vec![("recordings_days".to_owned(), Some(3))];
+        let limits = retention::change_limits(db, tenant.organization, change).await.unwrap();
+        assert_eq!(retention::limits_of(db, tenant.organization).await.unwrap(), limits);
+        assert_eq!(retention::own_limits(db).await.unwrap()[&tenant.organization], limits);
     });
 }
