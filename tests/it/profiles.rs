@@ -218,3 +218,29 @@ async fn a_workflow_that_persists_has_a_profile_of_its_own() {
     assert_eq!(names(client, "").await, Vec::<String>::new());
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_have_unique_names_and_tags_by_which_they_are_listed() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let asked = json!({"name": "desk", "tags": ["shop", "eu", "shop"]});
+    let desk = client.session_of(asked.clone()).await;
+    assert_eq!((&desk["name"], &desk["tags"]), (&json!("desk"), &json!(["shop", "eu"])));
+    client.session_of(json!({"tags": ["eu"]})).await;
+    let taken = client.ask_for_session(asked.clone()).await.problem(409, "name_taken");
+    assert_eq!(taken["browser_session_id"], desk["browser_session_id"]);
+    let wrong = client.ask_for_session(json!({"name": "", "tags": ["a\n"]})).await.wrong_fields();
+    assert_eq!(wrong.keys().collect::<Vec<_>>(), ["body.name", "body.tags"]);
+    let count = async |query: &str| {
+        let listed = client.get(&format!("/v1/browser_sessions{query}")).await.ok();
+        listed.as_array().unwrap().len()
+    };
+    assert_eq!((count("").await, count("?tags=eu").await), (2, 2));
+    assert_eq!((count("?tags=eu&tags=shop").await, count("?name=desk").await), (1, 1));
+    assert_eq!(count("?name=other").await, 0);
+    // The name is free again when its session has ended; another organization has its own.
+    server.another_organization().await.session_of(asked.clone()).await;
+    client.close(&id_of(&desk)).await.ok();
+    client.session_of(asked).await;
+    server.stop().await;
+}

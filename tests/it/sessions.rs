@@ -81,6 +81,7 @@ on_both_databases! {
             "sandbox": false
           },
           "modified_at": "[time]",
+          "name": null,
           "next_deadline": {
             "at": "[time]",
             "kind": "lifetime"
@@ -108,6 +109,7 @@ on_both_databases! {
           "started_at": "[time]",
           "status": "running",
           "stream_transport": "vnc",
+          "tags": [],
           "timeout": 30,
           "timeout_seconds": 1800,
           "usage": null,

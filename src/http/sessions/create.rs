@@ -21,6 +21,7 @@ use crate::domain::browser_settings::{BrowserSettings, SettingsPatch};
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
+use crate::domain::labels::{Name, Tags};
 use crate::domain::occupancy::Generation;
 use crate::domain::profile::{ProfileAccess, ProfileRecord, ProfileUse};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
@@ -61,6 +62,10 @@ pub struct Request {
     #[schema(value_type = Option<String>)]
     browser_profile_access: Option<AccessWish>,
     needs_live_view: bool,
+    /// A name, unique among the organization's sessions that have not ended.
+    name: Option<String>,
+    /// Tags, by which sessions are listed: at most 20 of up to 64 characters.
+    tags: Vec<String>,
     width: Option<u32>,
     height: Option<u32>,
     timeout_seconds: Option<u64>,
@@ -104,7 +109,7 @@ const WAIT_SECONDS: u64 = 45;
     responses(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such browser profile"),
-        (status = 409, description = "The key was used for another request, or for a request in progress; or another session writes to the profile"),
+        (status = 409, description = "Another session has the name; The key was used for another request, or for a request in progress; or another session writes to the profile"),
         (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser could not be started"),
         (status = 429, description = "The limit of sessions is reached"),
@@ -164,6 +169,11 @@ async fn make(
     }
     let organization = caller.organization;
     spec.profile = request.profile(front, organization).await?;
+    if let Some(name) = &spec.name
+        && named.as_ref().is_none_or(|named| !named.again)
+    {
+        refuse_taken(front, organization, name).await?;
+    }
     let known = match named.filter(|named| named.again) {
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
         None => None,
@@ -193,6 +203,21 @@ async fn make(
         return Err(problem.into());
     }
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
+}
+
+/// Refuses a name that a session of the organization has that has not ended.
+async fn refuse_taken(
+    front: &Front,
+    organization: OrganizationId,
+    name: &Name,
+) -> Result<(), ApiError> {
+    let live = db::sessions::active(&front.db, organization).await?;
+    let Some(other) = live.iter().find(|session| session.spec.name.as_ref() == Some(name)) else {
+        return Ok(());
+    };
+    let detail = format!("session {} has the name `{name}`: close it, or choose another", other.id);
+    let problem = Problem::new(actix_web::http::StatusCode::CONFLICT, "name_taken", detail);
+    Err(problem.with("browser_session_id", other.id).into())
 }
 
 /// A session whose client waits for the response with its id. If the client disconnects first, no client
@@ -252,6 +277,9 @@ impl Request {
             self.generate_browser_profile && self.browser_profile_access == Some(AccessWish::Copy);
         let wrong = "a profile of which the session has a copy is not stored";
         fields.require("browser_profile_access", "copy", !contradicts, wrong);
+        let name = self.name.as_deref();
+        let name = name.and_then(|name| fields.check("name", name, name.parse::<Name>()));
+        let tags = fields.check("tags", json!(self.tags), Tags::new(&self.tags));
         if let Some(id) = &self.browser_profile_id {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
@@ -266,6 +294,8 @@ impl Request {
         let spec = SessionSpec {
             size: Size::new(width, height).unwrap_or_default(),
             start_url,
+            name,
+            tags: tags.unwrap_or_default(),
             lifetime,
             proxy,
             egress,

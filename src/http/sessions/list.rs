@@ -7,25 +7,50 @@ use utoipa::IntoParams;
 use super::SessionResource;
 use crate::actors::views::SessionView;
 use crate::db::{self, Page};
-use crate::domain::session::SessionRecord;
+use crate::domain::labels::Name;
+use crate::domain::session::{SessionRecord, SessionSpec};
 use crate::http::body::Query;
 use crate::http::caller::{Bearer, Caller};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::paging;
 
+/// The labels of the sessions to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Labels {
+    /// The whole name.
+    name: Option<String>,
+    /// A tag that sessions must have; repeatable.
+    tags: Vec<String>,
+}
+
+impl Labels {
+    fn matches(&self, spec: &SessionSpec) -> bool {
+        let known = spec.name.as_ref().map(Name::as_str);
+        let is_named = self.name.as_deref().is_none_or(|name| known == Some(name));
+        is_named && spec.tags.has_all(&self.tags)
+    }
+}
+
 /// Lists the live sessions that the key may see, newest first.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions",
     tag = "Browser sessions",
+    params(Labels),
     responses(
         (status = 200, description = "The sessions", body = Vec<SessionResource>),
     ),
 )]
-pub async fn list(bearer: Bearer, front: Data<Front>) -> Json<Vec<SessionResource>> {
+pub async fn list(
+    bearer: Bearer,
+    Query(filter): Query<Labels>,
+    front: Data<Front>,
+) -> Json<Vec<SessionResource>> {
     let mut views = front.world.views.sessions(bearer.caller.organization);
-    views.retain(|view| bearer.sees(view.record.id));
+    views.retain(|view| bearer.sees(view.record.id) && filter.matches(&view.record.spec));
     let is_whole = bearer.whole().is_ok();
     let shown = views.iter().map(|view| {
         let session = SessionResource::of(view, &front);

@@ -109,6 +109,10 @@ pub struct SessionResource {
     /// The targets that the session's programs may reach, and those that were refused. Null for
     /// tickets.
     pub egress: Option<EgressResource>,
+    /// The name, unique among the organization's sessions that have not ended.
+    pub name: Option<String>,
+    /// The tags of the session.
+    pub tags: Vec<String>,
     /// True if each occupant's data is cleared before the next one begins.
     pub sanitize_on_release: bool,
     /// The given settings of the browser, as pages see it.
@@ -272,6 +276,8 @@ impl SessionResource {
             usage: desktop.as_ref().filter(|_desktop| live).and_then(|_desktop| usage(*id, core)),
             isolation: IsolationResource::of(view),
             egress: Some(EgressResource::of(view, core)),
+            name: spec.name.as_ref().map(ToString::to_string),
+            tags: spec.tags.as_slice().to_vec(),
             sanitize_on_release: spec.sanitize_after.is_some(),
             settings: serde_json::to_value(&spec.settings).unwrap_or_default(),
             control: ControlResource::of(control),
