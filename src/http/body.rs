@@ -398,6 +398,9 @@ pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
 /// The message about a text that contains NUL.
 const NUL: &str = "text must not contain the character NUL (U+0000): remove it";
 
+/// The member of a body that goes to a browser and into no database. Items of `localStorage` may have NUL.
+const IN_BROWSER: &str = "storage_state";
+
 /// Rejects texts with NUL, which PostgreSQL cannot store, whichever database is used. JSON can
 /// write the character in one way only.
 fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
@@ -430,6 +433,9 @@ fn find_nul(value: &Value, steps: &mut Vec<PathStep>, errors: &mut Vec<FieldErro
         }
         Value::Object(members) => {
             for (name, member) in members {
+                if steps.is_empty() && name == IN_BROWSER {
+                    continue;
+                }
                 steps.push(PathStep::Name(name.clone()));
                 if name.contains('\0') {
                     refuse(steps, errors);
