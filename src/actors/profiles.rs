@@ -179,7 +179,8 @@ pub(super) async fn fetch(
             | ObjectError::Full { .. }
             | ObjectError::TooLarge { .. }
             | ObjectError::File { .. }
-            | ObjectError::BadKey { .. } => {
+            | ObjectError::BadKey { .. }
+            | ObjectError::Misconfigured { .. } => {
                 let message = format!("version {number} of the profile {id} cannot be read now");
                 let hint = "the storage is unavailable: try again, or see the server's log";
                 failure("profile_unreachable", message).hint(hint)

@@ -20,7 +20,7 @@ use crate::http::paging;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Labels {
-    /// The whole name.
+    /// The whole name, as it is written.
     name: Option<String>,
     /// A tag that sessions must have; repeatable.
     tags: Vec<String>,
