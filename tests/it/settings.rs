@@ -68,13 +68,13 @@ async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
     let other = std::env::temp_dir().join(format!("greenroom-other-{}", std::process::id()));
     std::os::unix::fs::symlink(fake, &other).unwrap();
     let server = Setup::fakes()
-        .set("desktop.executables.other", other.to_str().unwrap())
+        .set("desktop.executables.OTHER", other.to_str().unwrap())
         .set("isolation.flags_allow", r#"["--mute-audio"]"#)
         .start()
         .await;
     let client = &server.client;
     for (asked, field, reason) in [
-        (json!({ "browser_type": "msedge" }), "body.browser_type", "one of chromium, other"),
+        (json!({ "browser_type": "msedge" }), "body.browser_type", "one of chromium, OTHER"),
         (
             json!({ "settings": { "flags": ["--mute-audio", "--start-maximized"] } }),
             "body.settings.flags.1",
@@ -90,9 +90,9 @@ async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
         assert!(refused[field].contains(reason), "{refused:?}");
     }
     let flags = json!({ "flags": ["--mute-audio"] });
-    let asked = json!({ "browser_type": "other", "settings": flags });
+    let asked = json!({ "browser_type": "OTHER", "settings": flags });
     let session = client.session_of(asked).await;
-    assert_eq!((&session["browser_type"], &session["warning"]), (&json!("other"), &Value::Null));
+    assert_eq!((&session["browser_type"], &session["warning"]), (&json!("OTHER"), &Value::Null));
     assert_eq!(session["settings"]["flags"], flags["flags"]);
     let id = id_of(&session);
     let browser = server.program(&id, other.to_str().unwrap());

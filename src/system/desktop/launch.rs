@@ -384,7 +384,8 @@ impl Desktops {
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
         // The start page is opened once the browser has its login, and the settings are in force.
         let has_state = restored.is_some() || order.storage_state.is_some();
-        let is_later = emulation::is_needed(wanted) && order.spec.start_url.is_some();
+        let must_wait = emulation::is_needed(wanted) || !extensions.is_empty();
+        let is_later = must_wait && order.spec.start_url.is_some();
         let start = browser::Start {
             session,
             spec: &order.spec,
