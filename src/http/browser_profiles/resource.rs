@@ -59,11 +59,7 @@ pub struct ProfileResource {
 }
 
 impl ProfileResource {
-    fn of(
-        profile: &ProfileRecord,
-        current: Option<&VersionRecord>,
-        writers: &[SessionId],
-    ) -> Self {
+    fn of(profile: &ProfileRecord, current: Option<&VersionRecord>, writers: &[SessionId]) -> Self {
         Self {
             browser_profile_id: profile.id.to_string(),
             organization_id: profile.organization.to_string(),
