@@ -96,7 +96,7 @@ impl Manifest {
                 let rest = permission.strip_prefix(*name);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            if !is_allowed && FORBIDDEN.iter().any(|name| is_forbidden(name)) {
+            if !is_allowed && FORBIDDEN.iter().any(is_forbidden) {
                 return Err(format!(
                     "the permission {permission} could undo the isolation of a session; \
                      isolation.extension_permissions_allow permits it"

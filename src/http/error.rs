@@ -458,7 +458,7 @@ pub fn renamed(cause: &RenameError, name: &str) -> Problem {
 }
 
 fn unreadable(cause: &io::Error) -> Problem {
-    error!(error = cause as &dyn Error, "the files of a session cannot be used");
+    error!(error = %cause, "the files of a session cannot be used");
     let detail = "the files of the session cannot be used; the server's log has the cause";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }

@@ -88,7 +88,7 @@ impl Session {
     /// place of the logins there.
     pub(super) fn keep_no_profile(&mut self, ctx: &mut Context<Self>) {
         let Some(used) = self.record.spec.profile.take() else { return };
-        let next = (!used.is_new).then(|| ProfileUse { access: ProfileAccess::Copy, ..used });
+        let next = (!used.is_new).then_some(ProfileUse { access: ProfileAccess::Copy, ..used });
         self.record.spec.profile = next.clone();
         let (store, id) = (std::sync::Arc::clone(&self.world.store), self.record.id);
         let write = move || store.set_profile(id, next.clone());
@@ -142,9 +142,8 @@ impl Handle<KeepProfile> for Session {
             match &next {
                 Some(used) if used.access == ProfileAccess::Write => {
                     let holder = store.claim_profile(id, used.clone()).await;
-                    match holder.map_err(SessionError::NotStored)? {
-                        Some(by) => return Err(SessionError::ProfileInUse { id: used.id, by }),
-                        None => {}
+                    if let Some(by) = holder.map_err(SessionError::NotStored)? {
+                        return Err(SessionError::ProfileInUse { id: used.id, by });
                     }
                 }
                 Some(_) | None => {

@@ -214,7 +214,7 @@ mod tests {
         let bytes = packed(&[("manifest.json", MANIFEST), ("js/a.js", b"1")]);
         let added = store.add(own, id, &bytes, &[], now).unwrap();
         assert_eq!((added.name.as_str(), added.files), ("Probe", 2));
-        assert_eq!(store.list(own).unwrap(), [added.clone()]);
+        assert_eq!(store.list(own).unwrap(), std::slice::from_ref(&added));
         assert_eq!(store.get(own, id).unwrap(), Some(added));
         assert_eq!(store.get(other, id).unwrap(), None);
 

@@ -55,8 +55,20 @@ async fn field(page: &mut Page, viewer: &mut Viewer) {
          style=\"position:fixed;inset:0;width:100vw;height:100vh\"></textarea>'; \
          keys = []; field.addEventListener('keydown', it => keys.push(it)); 1";
     assert_eq!(page.evaluate(script).await, 1);
-    viewer.click(300, 200).await;
-    until(page, "document.activeElement.id", |it| it == "field").await;
+    // The first click of a viewer may come before the window takes input.
+    let deadline = Instant::now() + PATIENCE;
+    let mut focus = Value::Null;
+    while focus != "field" {
+        assert!(Instant::now() < deadline, "the focus is in {focus}");
+        viewer.click(300, 200).await;
+        for _ in 0..50 {
+            focus = page.evaluate("document.activeElement.id").await;
+            if focus == "field" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// Waits until the value of a script is sufficient, and returns it.

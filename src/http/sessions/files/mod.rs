@@ -182,9 +182,10 @@ impl FromRequest for FilePath {
         let name = request.uri().path().rsplit('/').next().unwrap_or_default();
         let unknown = || error::file(&std::io::ErrorKind::NotFound.into(), name);
         let read = || {
-            let session = text("id").parse().map_err(|_| Problem::unknown::<SessionId>(text("id")));
+            let session =
+                text("id").parse().map_err(|_odd| Problem::unknown::<SessionId>(text("id")));
             let folder = Folder::from_name(text("folder")).ok_or_else(unknown);
-            let decoded = percent_decode_str(name).decode_utf8().map_err(|_| unknown());
+            let decoded = percent_decode_str(name).decode_utf8().map_err(|_odd| unknown());
             Ok(Self { session: session?, folder: folder?, name: decoded?.into_owned() })
         };
         ready(read())
