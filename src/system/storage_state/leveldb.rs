@@ -162,10 +162,10 @@ fn block(bytes: &[u8], (offset, size): (usize, usize), budget: &mut usize) -> Op
 }
 
 /// A receiver of keys and values, which may end the visit.
-type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+type VisitEntry<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// Calls `visit` with each key and value of a block; none if it ends early.
-fn entries(block: &[u8], visit: &mut Visit<'_>) -> Option<()> {
+fn entries(block: &[u8], visit: &mut VisitEntry<'_>) -> Option<()> {
     // At the end are offsets of entries with whole keys, and the number of them.
     let (rest, count) = block.split_last_chunk::<4>()?;
     let offsets = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(4)?;
