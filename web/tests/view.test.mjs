@@ -298,8 +298,9 @@ test("who is put out by either socket is told so, and is back only by asking", a
         await page.click('button:text("Connect again")');
         await link(page, "live");
         await page.waitForSelector("#take:enabled");
-        // A request for control would precede this message.
-        await eventually(() => assert.deepEqual(fake.said, [{ kind: "get-browser-url" }]));
+        // A request for control would precede these messages.
+        const expected = [{ kind: "handle-file-choosers" }, { kind: "get-browser-url" }];
+        await eventually(() => assert.deepEqual(fake.said, expected));
         await holder(page, "agent");
         await leave(page);
     }

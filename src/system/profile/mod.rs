@@ -8,9 +8,9 @@
 //!     profile/...                 the files of the profile, without those that `left_out` names
 //! ```
 //!
-//! Both sides are hostile. A program owns the profile, so [`pack`] opens its files by
-//! [`Tree`](crate::system::beneath::Tree) only. An archive may be an upload, so [`unpack`] accepts
-//! exactly the form that [`pack`] writes. No function here starts a program.
+//! Both sides are hostile. A program owns the profile, so [`pack()`] opens its files by
+//! [`Tree`](crate::system::beneath::Tree) only. An archive may be an upload, so [`unpack()`] accepts
+//! exactly the form that [`pack()`] writes. No function here starts a program.
 //!
 //! All functions block: call them on a thread for blocking work.
 
