@@ -146,7 +146,7 @@ async fn hostile_names_of_downloads_are_shown_escaped_and_reach_no_other_file() 
     }
     client.get(&format!("{}/keys/xauthority", files(&id))).await.problem(404, "file_unknown");
 
-    // What the server stores is listed with its artifact.
+    // A file that the server stored is listed with its artifact.
     fs::write(folder.join("report.csv"), "1").unwrap();
     let listed = eventually("the download is stored", async || {
         let listed = client.get(&files(&id)).await.ok();

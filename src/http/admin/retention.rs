@@ -20,7 +20,7 @@ pub(super) fn checked(given: &Map<String, Value>) -> Result<Vec<(String, Option<
     let mut changes = Vec::new();
     for (name, value) in given {
         let limit = value.as_u64();
-        // What is no number is no limit either: 0 is refused with the range.
+        // Anything but a number becomes 0, which the range refuses.
         let limit = if value.is_null() { None } else { Some(limit.unwrap_or_default()) };
         let outcome = Retention::default().set(name, limit);
         if fields.check(&format!("retention.{name}"), value.clone(), outcome).is_some() {

@@ -78,7 +78,7 @@ pub(super) fn check_change(
     runs: bool,
     fields: &mut Fields,
 ) {
-    // What stays was checked when it was given.
+    // Settings that stay were checked when they were given.
     check(&patch.applied_to(&BrowserSettings::default()), choices, fields);
     if runs {
         refuse(patch.fixed(settings), fields);

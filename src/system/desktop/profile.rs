@@ -179,7 +179,7 @@ impl LiveDesktop {
             match packed {
                 Ok(packed) => packed.unwrap_or_else(|cause| Err(not_packed(cause.to_string()))),
                 Err(_late) => {
-                    // What is written later is removed when the server starts next.
+                    // Files written later are removed when the server starts next.
                     let limit = STILL.as_secs();
                     let hint = "close the session, which stores its profile without this limit";
                     let message = format!("the profile is too large to pack within {limit} s");

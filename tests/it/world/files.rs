@@ -96,7 +96,7 @@ async fn a_person_in_control_gives_files_to_a_page_and_a_driver_by_their_path() 
         let count = expected.as_array().unwrap().len();
         assert_eq!(taken(&mut page, count).await, expected);
     }
-    // Where no element takes files, the browser would open them.
+    // Over an element that takes no files, the browser would open them.
     channel.say(give(&["a.txt"], 400.0)).await;
     channel.hears(|said| said["failed_kind"] == "give-files").await;
     assert_eq!(page.evaluate("location.href").await, url);

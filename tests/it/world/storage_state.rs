@@ -18,7 +18,7 @@ async fn playwright(action: &str, site: &Site, file: &std::path::Path) -> Value 
     serde_json::from_str(&printed).unwrap()
 }
 
-/// What a page of the session finds.
+/// The login that a page of the session finds.
 async fn found(client: &Client, id: &str, site: &Site) -> Value {
     drive(client, id, "playwright_state.py", &[&site.url]).await
 }

@@ -48,7 +48,7 @@ impl Server {
             let (_, address) = line.split_once("listening on ")?;
             Some(format!("http://{address}"))
         });
-        // What it prints later must not block it.
+        // Its later output must not block it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, endpoint: endpoint.expect("the server has no address"), folder }
     }
