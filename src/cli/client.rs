@@ -39,6 +39,31 @@ pub(super) struct Server {
     pub(super) json: bool,
 }
 
+/// Flags of the commands for operators.
+#[derive(Debug, Args)]
+pub(super) struct OperatorServer {
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// The operator key: that of the server's settings, or a key whose role is `operator`.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GREENROOM_OPERATOR_KEY",
+        hide_env_values = true,
+        global = true
+    )]
+    operator_key: Option<Secret>,
+}
+
+impl OperatorServer {
+    /// Creates a client with the operator key, or with the API key if that is the only one.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let client = Client::new(&self.server)?;
+        let api_key = self.operator_key.clone().or(client.api_key);
+        Ok(Client { api_key, ..client })
+    }
+}
+
 /// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
@@ -129,12 +154,6 @@ impl Client {
         let http = http.build().context("the HTTP client could not be set up")?;
         let base = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { http, base, api_key: server.api_key.clone() })
-    }
-
-    /// Returns the client with another key, if one is given.
-    pub(super) fn with_key(self, key: Option<Secret>) -> Self {
-        let api_key = key.or(self.api_key);
-        Self { api_key, ..self }
     }
 
     /// Sends a `DELETE` request.

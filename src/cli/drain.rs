@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Ending;
-use super::client::{Client, Server, text_of};
+use super::client::{OperatorServer, text_of};
 use super::output::{note, say, say_json};
-use crate::domain::secret::Secret;
 
 /// The delay between two polls.
 const EVERY: Duration = Duration::from_millis(500);
@@ -29,10 +28,7 @@ Exit codes: 0 done, and with --wait everything has finished; 1 the deadline has 
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    server: Server,
-    /// The operator key of the server.
-    #[arg(long, value_name = "KEY", env = "GREENROOM_OPERATOR_KEY", hide_env_values = true)]
-    operator_key: Option<Secret>,
+    operator: OperatorServer,
     /// Wait until no occupant and no run is left.
     #[arg(long)]
     wait: bool,
@@ -50,8 +46,8 @@ pub(super) struct Arguments {
 /// Runs the command given by the flags.
 pub(super) async fn drain(arguments: Arguments) -> anyhow::Result<Ending> {
     const PATH: &str = "/admin/drain";
-    let Arguments { server, operator_key, wait, deadline, status, undo } = arguments;
-    let client = Client::new(&server)?.with_key(operator_key);
+    let Arguments { operator, wait, deadline, status, undo } = arguments;
+    let client = operator.client()?;
     let mut progress = if undo {
         client.delete(PATH).await?
     } else if status {
@@ -64,14 +60,14 @@ pub(super) async fn drain(arguments: Arguments) -> anyhow::Result<Ending> {
     let mut printed = String::new();
     while wait && !is(&progress, "drained") && !is(&progress, "overdue") {
         let line = line(&progress);
-        if !server.json && line != printed {
+        if !operator.server.json && line != printed {
             note(&line);
             printed = line;
         }
         sleep(EVERY).await;
         progress = client.get(PATH).await?;
     }
-    if server.json {
+    if operator.server.json {
         say_json(&progress)
     } else {
         say(line(&progress))

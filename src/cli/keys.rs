@@ -5,10 +5,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::Ending;
-use super::client::{Client, Server, text_of};
+use super::client::{Client, OperatorServer, text_of};
 use super::output::{Table, cell, note, say, say_json};
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
-use crate::domain::secret::Secret;
 use crate::domain::tenancy::KeyRole;
 
 const HELP: &str = "\
@@ -27,19 +26,10 @@ whatever the key has opened: requests, DevTools, streams, tickets, leases, links
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    server: Server,
+    operator: OperatorServer,
     /// Use the keys of this organization; this requires an operator key.
     #[arg(long, value_name = "ID", global = true)]
     organization: Option<OrganizationId>,
-    /// The operator key, for use with --organization.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "GREENROOM_OPERATOR_KEY",
-        hide_env_values = true,
-        global = true
-    )]
-    operator_key: Option<Secret>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -85,16 +75,15 @@ enum Command {
 
 /// Runs the command given by the flags.
 pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
-    let Arguments { server, organization, operator_key, command } = arguments;
-    let client = Client::new(&server)?;
+    let Arguments { operator, organization, command } = arguments;
     let (client, path) = match organization {
-        Some(id) => (client.with_key(operator_key), format!("/admin/organizations/{id}/api_keys")),
-        None => (client, "/v1/api_keys".to_owned()),
+        Some(id) => (operator.client()?, format!("/admin/organizations/{id}/api_keys")),
+        None => (Client::new(&operator.server)?, "/v1/api_keys".to_owned()),
     };
     match command.unwrap_or(Command::List) {
         Command::List => {
             let keys = client.get(&path).await?;
-            if server.json { say_json(&keys) } else { list(&keys) }
+            if operator.server.json { say_json(&keys) } else { list(&keys) }
         }
         Command::Create { label, role, sessions, expires_in } => {
             let mut body = Map::from_iter([
@@ -108,15 +97,15 @@ pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
             if let Some(days) = expires_in {
                 body.insert("expires_in_seconds".to_owned(), (u64::from(days) * 86_400).into());
             }
-            once(&client.post(&path, &Value::Object(body)).await?, server.json);
+            once(&client.post(&path, &Value::Object(body)).await?, operator.server.json);
         }
         Command::Rotate { id, overlap_hours } => {
             let body = json!({ "overlap_seconds": u64::from(overlap_hours) * 3600 });
-            once(&client.post(&format!("{path}/{id}/rotate"), &body).await?, server.json);
+            once(&client.post(&format!("{path}/{id}/rotate"), &body).await?, operator.server.json);
         }
         Command::Revoke { id } => {
             let key = client.delete(&format!("{path}/{id}")).await?;
-            if server.json { say_json(&key) } else { say(format_args!("{id} is revoked")) }
+            if operator.server.json { say_json(&key) } else { say(format_args!("{id} is revoked")) }
         }
     }
     Ok(Ending::Done)

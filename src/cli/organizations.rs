@@ -7,11 +7,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::Ending;
-use super::client::{Client, Server};
+use super::client::{Client, OperatorServer};
 use super::output::{Table, cell, note, say, say_json};
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{Quota, checked_limit};
-use crate::domain::secret::Secret;
 
 const HELP: &str = "\
 Examples:
@@ -31,16 +30,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    server: Server,
-    /// The operator key of the server, or a key whose role is `operator`.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "GREENROOM_OPERATOR_KEY",
-        hide_env_values = true,
-        global = true
-    )]
-    operator_key: Option<Secret>,
+    operator: OperatorServer,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -126,8 +116,8 @@ impl FromStr for NewLimit {
 /// Runs the command given by the flags.
 pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending> {
     const PATH: &str = "/admin/organizations";
-    let Arguments { server, operator_key, command } = arguments;
-    let client = Client::new(&server)?.with_key(operator_key);
+    let Arguments { operator, command } = arguments;
+    let client = operator.client()?;
     let change = async |id: OrganizationId, change: Value| {
         client.patch(&format!("{PATH}/{id}"), &change).await
     };
@@ -163,14 +153,14 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
                 }
             };
             let quotas = shown.get("quotas").cloned().unwrap_or_default();
-            match server.json {
+            match operator.server.json {
                 true => say_json(&quotas),
                 false => table_of(&quotas),
             }
             return Ok(Ending::Done);
         }
     };
-    if server.json {
+    if operator.server.json {
         say_json(&changed);
         return Ok(Ending::Done);
     }

@@ -4,9 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Ending;
-use super::client::{Client, Server, text_of};
+use super::client::{OperatorServer, text_of};
 use super::output::{say, say_json};
-use crate::domain::secret::Secret;
 
 const HELP: &str = "\
 Examples:
@@ -20,16 +19,7 @@ what is stored beside their archives. Profiles that exist are left alone.";
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    server: Server,
-    /// The operator key of the server.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "GREENROOM_OPERATOR_KEY",
-        hide_env_values = true,
-        global = true
-    )]
-    operator_key: Option<Secret>,
+    operator: OperatorServer,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,11 +36,11 @@ enum Command {
 
 /// Runs the command given by the flags.
 pub(super) async fn profiles(arguments: Arguments) -> anyhow::Result<Ending> {
-    let Arguments { server, operator_key, command: Command::Restore { organization } } = arguments;
-    let client = Client::new(&server)?.with_key(operator_key);
+    let Arguments { operator, command: Command::Restore { organization } } = arguments;
+    let client = operator.client()?;
     let asked = json!({ "organization_id": organization });
     let outcome = client.post("/admin/profiles/restore", &asked).await?;
-    if server.json {
+    if operator.server.json {
         say_json(&outcome);
         return Ok(Ending::Done);
     }

@@ -179,10 +179,19 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     let connection = devtools(&*desktop).await;
     loaded(&connection, &site).await;
 
-    // A single endless loop: its script is ended, and the page stays.
+    // A single endless loop: its script is ended, and the page stays. A page that has not answered since
+    // it was attached to cannot be interrupted; on a slow machine the loop begins before, and the page is
+    // loaded anew.
     let spin = "window.kept = 'half filled'; setTimeout(() => { for (;;); }, 0); 1";
-    assert_eq!(evaluate(&connection, spin).await, 1);
-    assert_eq!(repairs(&*desktop, BUSY).await.tries, 1);
+    loop {
+        assert_eq!(evaluate(&connection, spin).await, 1);
+        let repair = repairs(&*desktop, BUSY).await;
+        assert_eq!(repair.tries, 1, "{repair:?}");
+        if repair.lost == "the unfinished work of the script" {
+            break;
+        }
+        shows_anew(&*desktop, &site).await;
+    }
     assert_eq!(evaluate(&connection, "window.kept").await, "half filled");
 
     // A dialog waits for a person, longer than a script may run.
