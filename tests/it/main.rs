@@ -39,6 +39,7 @@ mod leaks;
 mod leases;
 mod matrix;
 mod occupancy;
+mod profile_states;
 mod profiles;
 mod proxies;
 mod queue;

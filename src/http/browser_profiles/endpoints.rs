@@ -8,25 +8,29 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::resource::{ProfileResource, ProfileUsage};
+use super::storage_state::to_its_end;
 use crate::actors::profiles::describe;
 use crate::actors::registry::Route;
 use crate::actors::session::StoreProfile;
 use crate::db::profiles::Filter;
+use crate::db::store::StoreError;
 use crate::db::{self, DbError};
 use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::labels::{Name, RESERVED_NAME, Tags};
 use crate::domain::profile::{Manager, ProfileRecord};
-use crate::http::body::{Body, PathId, Query};
+use crate::http::body::{Body, LargeBody, PathId, Query, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::paging::page;
 use crate::http::problem::Problem;
-use crate::http::sessions::ask_session;
+use crate::http::sessions::create::without_state;
+use crate::http::sessions::{ask_session, storage_state};
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
-use crate::service::lookup;
-use crate::service::profiles;
+use crate::service::error::ServiceError;
+use crate::service::{lookup, profile_states, profiles};
+use crate::system::storage_state::StorageState;
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 2000;
@@ -53,6 +57,10 @@ pub struct Request {
     browser_session_id: Option<String>,
     /// The run whose session's profile is stored.
     workflow_run_id: Option<String>,
+    /// Cookies and storage in the form of Playwright's `storageState`, which are all that the profile has: see
+    /// `PUT …/storage_state`.
+    #[schema(value_type = Option<Object>)]
+    storage_state: Option<StorageState>,
     proxy_location: Value,
     proxy_session_id: Option<String>,
 }
@@ -166,8 +174,8 @@ fn warning(location: &Value, session: bool) -> Option<String> {
     warnings.finish()
 }
 
-/// Creates a profile: an empty one, or from a session. A live session's browser stands still for a
-/// moment and goes on.
+/// Creates a profile: an empty one, from a session, or from a storage state. A live session's browser stands
+/// still for a moment and goes on.
 #[utoipa::path(
     post,
     path = "/v1/browser_profiles",
@@ -179,19 +187,31 @@ fn warning(location: &Value, session: bool) -> Option<String> {
         (status = 409, description = "Another profile has the name, or the session's profile is being stored already"),
         (status = 422, description = "Fields are invalid, or no profile was stored from the ended session"),
         (status = 424, description = "The profile could not be packed"),
+        (status = 429, description = "The organization has used up its storage"),
     ),
 )]
 pub async fn create(
     caller: Caller,
-    Body(request): Body<Request>,
+    LargeBody(body): LargeBody,
     front: Data<Front>,
 ) -> Result<Json<ProfileResource>, ApiError> {
+    let asked = beside(body, |bytes| {
+        let mut asked: Request = parse(bytes).map_err(without_state)?;
+        let state = asked.storage_state.take();
+        let state =
+            state.map(|state| storage_state::checked(state, "storage_state")).transpose()?;
+        Ok((asked, state))
+    });
+    let (request, state) = asked.await?;
     let Request { name, description, tags, browser_session_id, workflow_run_id, .. } = &request;
     let mut fields = Fields::new();
     let (name, tags) = labels(&mut fields, Some(name), description.as_deref(), Some(tags));
     let one = browser_session_id.is_none() || workflow_run_id.is_none();
     let wrong = "expected a session or a run, not both";
     fields.require("workflow_run_id", json!(workflow_run_id), one, wrong);
+    let one = state.is_none() || browser_session_id.is_none() && workflow_run_id.is_none();
+    let wrong = "expected a storage state, a session or a run, not two of them";
+    fields.require("storage_state", Value::Null, one, wrong);
     fields.finish()?;
     let (Some(name), Some(tags)) = (name, tags) else {
         return Err(Problem::unknown::<ProfileId>("").into()); // Unreachable: checked above.
@@ -204,15 +224,24 @@ pub async fn create(
         tags: tags.clone(),
         ..profiles::empty(&front, organization, name.clone())
     };
-    let id = match source {
-        None => {
+    let id = match (source, state) {
+        (None, Some(state)) => {
+            front.check_storage(organization).await?;
+            let core = front.clone();
+            let work = async move { profile_states::create(&core, empty, state).await };
+            match to_its_end(&front, work).await? {
+                Err(ServiceError::Store(StoreError::Rejected(_))) => return Err(name_taken(&name)),
+                created => created?.profile,
+            }
+        }
+        (None, None) => {
             match db::profiles::insert(&front.db, &empty).await {
                 Err(DbError::Conflict) => return Err(name_taken(&name)),
                 inserted => inserted?,
             }
             empty.id
         }
-        Some(session) => {
+        (Some(session), _) => {
             let view = lookup::session(&front, organization, session).await?;
             if view.record.status.is_final() {
                 let version = profiles::stored_from(&front, &view.record).await?;

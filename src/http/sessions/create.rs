@@ -133,8 +133,8 @@ pub async fn create(
     once.answer(async move |named| make(&front, caller, &asked, state.as_ref(), named).await).await
 }
 
-/// Returns a problem that repeats no value of a storage state.
-fn without_state(problem: Problem) -> Problem {
+/// Returns a problem that repeats no value of a storage state in a field `storage_state`.
+pub fn without_state(problem: Problem) -> Problem {
     let is_state =
         |step: &PathStep| matches!(step, PathStep::Name(name) if name == "storage_state");
     let is_about_state = match &problem.detail {
