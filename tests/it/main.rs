@@ -19,6 +19,7 @@ mod architecture;
 mod bounds;
 mod commands;
 mod credentials;
+mod cursors;
 mod deadlines;
 mod debug_sessions;
 mod definitions;

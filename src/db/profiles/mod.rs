@@ -3,6 +3,7 @@
 //! A profile has one writer at a time: the session named in its row, until that session has ended.
 
 mod adding;
+mod aging;
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -11,11 +12,12 @@ use serde_json::Value;
 
 pub(super) use self::adding::add_version;
 pub use self::adding::{Added, add_to};
+pub use self::aging::{bytes, former};
 use super::Db;
 use super::query::{DbError, on};
 use super::sessions::LIVE;
 use super::store::StoreError;
-use super::values::{Page, Reader, all, json, now, one, stored};
+use super::values::{Page, Reader, all, json, now, older, one, stored};
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId, WorkflowPermanentId};
 use crate::domain::labels::{Name, Tags};
 use crate::domain::profile::{Described, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
@@ -234,18 +236,22 @@ pub async fn list(
     filter: Filter,
     page: Page,
 ) -> Result<Vec<ProfileRecord>, DbError> {
+    let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
     let rows: Vec<Row> = on!(db, read, |c| {
-        let query = profiles::table
+        let mut query = profiles::table
             .filter(profiles::organization_id.eq(organization.to_string()))
-            .order((profiles::created_at.desc(), profiles::id.desc()));
+            .into_boxed();
+        if let Some(mark) = page.after {
+            query = query.filter(older!(profiles, mark));
+        }
+        let query = query.order((profiles::created_at.desc(), profiles::id.desc()));
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
     // Neither database compares text of any language without regard to case.
     let found: Vec<ProfileRecord> = all(rows)?;
     let matching = found.into_iter().filter(|profile| filter.matches(profile));
-    let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
-    let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
     Ok(matching.skip(skipped).take(most).collect())
 }
 

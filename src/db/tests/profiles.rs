@@ -112,6 +112,10 @@ fn versions_are_numbered_and_rolled_back() {
         assert_eq!((back.current, back.last), (1, 3));
         assert_eq!(current().await.path, "a");
         // The version that sessions start from stays.
+        let former = profiles::former(db, organization).await.unwrap();
+        assert_eq!(former.iter().map(|it| it.number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(profiles::former(db, mint()).await.unwrap(), []);
+        assert_eq!(profiles::bytes(db, organization).await.unwrap(), 3 << 40);
         let old = db.old_profile_versions(own.id, 1).await.unwrap();
         assert_eq!(old.iter().map(|it| it.number).collect::<Vec<_>>(), [2]);
         assert!(db.delete_profile_version(own.id, 2).await.unwrap());
@@ -170,9 +174,9 @@ fn names_are_unique_among_profiles_that_are_not_managed() {
         let workflow = managed.manager.as_ref().unwrap().workflow();
         let found = profiles::managed_for(db, organization, workflow).await.unwrap();
         assert_eq!(found, [managed]);
-        let page = Page { number: 1, size: 10 };
+        let page = Page::first(10);
         let listed = async |filter: Filter| {
-            profiles::list(db, organization, filter, page).await.unwrap().len()
+            profiles::list(db, organization, filter, page.clone()).await.unwrap().len()
         };
         assert_eq!(listed(Filter::default()).await, 2);
         assert_eq!(listed(Filter { managed: Some(false), ..Filter::default() }).await, 1);

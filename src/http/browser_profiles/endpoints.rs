@@ -22,7 +22,7 @@ use crate::http::body::{Body, LargeBody, PathId, Query, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::paging::page;
+use crate::http::paging::{Listed, page};
 use crate::http::problem::Problem;
 use crate::http::sessions::create::without_state;
 use crate::http::sessions::{ask_session, storage_state};
@@ -37,6 +37,9 @@ const LONGEST_DESCRIPTION: usize = 2000;
 
 /// The complaint about a name that the server gives.
 const RESERVED: &str = "expected a name of your own: the server names profiles by their ids";
+
+/// The name of the list in cursors.
+const LIST: &str = "profiles";
 
 /// The most profiles on a page.
 const LARGEST_PAGE: u32 = 1000;
@@ -107,6 +110,8 @@ pub struct Params {
     name: Option<String>,
     /// A tag that profiles must have; repeatable.
     tags: Vec<String>,
+    /// The `x-next-cursor` of the part before, in place of a page.
+    cursor: Option<String>,
 }
 
 impl Default for Params {
@@ -119,6 +124,7 @@ impl Default for Params {
             managed: None,
             name: None,
             tags: Vec::new(),
+            cursor: None,
         }
     }
 }
@@ -161,8 +167,7 @@ pub(super) async fn refuse_taken(
     name: &Name,
 ) -> Result<(), ApiError> {
     let taken = Filter { name: Some(name.to_string()), managed: Some(false), ..Filter::default() };
-    let first = db::Page { number: 1, size: 1 };
-    let found = db::profiles::list(&front.db, organization, taken, first).await?;
+    let found = db::profiles::list(&front.db, organization, taken, db::Page::first(1)).await?;
     if found.is_empty() { Ok(()) } else { Err(name_taken(name)) }
 }
 
@@ -283,19 +288,27 @@ async fn source(
     path = "/v1/browser_profiles",
     tag = "Browser profiles",
     params(Params),
-    responses((status = 200, description = "The profiles", body = Vec<ProfileResource>)),
+    responses(
+        (
+            status = 200,
+            description = "The profiles",
+            body = Vec<ProfileResource>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
+    ),
 )]
 pub async fn list(
     caller: Caller,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<ProfileResource>>, ApiError> {
-    let Params { page: number, page_size, include_deleted: _, search_key, managed, name, tags } =
-        params;
-    let page = page(number, page_size, LARGEST_PAGE)?;
+) -> Result<Listed<ProfileResource>, ApiError> {
+    let Params { page: number, page_size, search_key, managed, name, tags, cursor, .. } = params;
+    let page = page(LIST, number, page_size, LARGEST_PAGE, cursor.as_deref())?;
     let filter = Filter { search: search_key, managed, name, tags };
     let found = db::profiles::list(&front.db, caller.organization, filter, page).await?;
-    Ok(Json(ProfileResource::all(&front, &found).await?))
+    let shown = ProfileResource::all(&front, &found).await?;
+    Ok(Listed::of(LIST, page_size, &found, shown))
 }
 
 /// Returns a profile with its current version.

@@ -285,7 +285,7 @@ impl<'a> Packing<'a> {
         Ok(packing)
     }
 
-    /// Ends the archive.
+    /// Ends the archive, and returns its size, its checksum and the counts of its files.
     pub(super) fn finish(
         self,
         browser_version: Option<BrowserVersion>,
