@@ -325,6 +325,7 @@ diesel::table! {
         created_at -> Timestamp,
         modified_at -> Timestamp,
         deleted_at -> Nullable<Timestamp>,
+        name -> Nullable<Text>,
     }
 }
 

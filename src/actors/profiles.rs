@@ -336,7 +336,7 @@ pub async fn describe(world: &World, organization: OrganizationId, id: ProfileId
 
 /// Removes versions beyond the number that is kept. The row goes first, because a rollback may choose the
 /// version at the same time.
-async fn retire(world: &World, id: ProfileId) {
+pub async fn retire(world: &World, id: ProfileId) {
     let keep = world.settings.keep_profile_versions;
     let old = match world.store.old_profile_versions(id, keep).await {
         Ok(old) => old,

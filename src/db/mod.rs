@@ -68,7 +68,7 @@ use self::file::File;
 pub use self::former::Resealed;
 pub use self::open::OpenError;
 pub use self::settings::{DatabaseUrl, Settings};
-pub use self::values::Page;
+pub use self::values::{Mark, Page};
 use crate::domain::ids::Mint;
 use crate::domain::sealing::Vault;
 

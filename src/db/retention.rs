@@ -15,7 +15,7 @@ use super::query::{DbError, on};
 use super::values::{Reader, all, counted, json, stored};
 use crate::domain::film::RECORDING;
 use crate::domain::ids::{NodeId, OrganizationId};
-use crate::domain::retention::{Kept, Retention};
+use crate::domain::retention::Retention;
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions, organizations};
 
@@ -24,8 +24,8 @@ use crate::schema::{artifacts, browser_sessions, organizations};
 pub struct Scope {
     /// The organization that owns them.
     pub organization: OrganizationId,
-    /// The kind that the limit is for.
-    pub kept: Kept,
+    /// True for recordings, false for all other artifacts.
+    pub recordings: bool,
     /// The node whose sessions produced them; all nodes without one.
     pub node: Option<NodeId>,
 }
@@ -37,9 +37,10 @@ macro_rules! of_scope {
         let mut query = artifacts::table
             .filter(artifacts::organization_id.eq(scope.organization.to_string()))
             .into_boxed();
-        query = match scope.kept {
-            Kept::Artifacts => query.filter(artifacts::artifact_type.ne(RECORDING)),
-            Kept::Recordings => query.filter(artifacts::artifact_type.eq(RECORDING)),
+        query = if scope.recordings {
+            query.filter(artifacts::artifact_type.eq(RECORDING))
+        } else {
+            query.filter(artifacts::artifact_type.ne(RECORDING))
         };
         if let Some(node) = scope.node {
             let of_node = browser_sessions::table

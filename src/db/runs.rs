@@ -13,7 +13,8 @@ use super::query::{DbError, on};
 use super::sealed::{REQUEST, Secrets, open_proxies, seal_proxies};
 use super::store::{Full, RunChange, StoreError};
 use super::values::{
-    Page, Reader, all, containing, counted, insert_by, insert_once, json, lower, now, one, stored,
+    Page, Reader, all, containing, counted, insert_by, insert_once, json, lower, now, older, one,
+    stored,
 };
 use super::webhook_messages::Row as Message;
 use crate::domain::event::EventKind;
@@ -255,10 +256,12 @@ pub async fn list(
             query = query
                 .filter((runs::title.is_not_null().and(title.escape('\\'))).or(id.escape('\\')));
         }
-        let query = query
-            .order((runs::created_at.desc(), runs::id.desc()))
-            .limit(page.limit())
-            .offset(page.offset());
+        let (most, skipped) = (page.limit(), page.offset());
+        if let Some(mark) = page.after {
+            query = query.filter(older!(runs, mark));
+        }
+        let query =
+            query.order((runs::created_at.desc(), runs::id.desc())).limit(most).offset(skipped);
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;

@@ -13,6 +13,7 @@ use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
+use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::{Limits, Quota};
@@ -161,6 +162,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Sets the settings of the session's browser.
     fn change_settings(&self, id: SessionId, settings: BrowserSettings) -> Stored;
+
+    /// Changes the name and the tags of a session. A name that another live session of the organization has is
+    /// [`StoreError::Rejected`].
+    fn change_labels(&self, id: SessionId, change: LabelChange) -> Stored;
 
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;

@@ -24,22 +24,43 @@ diesel::define_sql_function! {
     ) -> diesel::sql_types::Nullable<diesel::sql_types::Timestamp>;
 }
 
-/// A page of a list. Pages are numbered from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of a list: a page with a number from 1, or what follows a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The number of the page.
     pub number: u32,
     /// The number of rows on a page.
     pub size: u32,
+    /// The position after which the part begins, in place of the number.
+    pub after: Option<Mark>,
+}
+
+/// The position of a row in a list that has the newest rows first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The time at which the row was stored.
+    pub at: DateTime<Utc>,
+    /// The id of the row.
+    pub id: String,
+    /// True for a row that had not ended, in a list that has those first.
+    pub live: bool,
 }
 
 impl Page {
-    pub(super) fn limit(self) -> i64 {
+    /// The first page, of this size.
+    pub const fn first(size: u32) -> Self {
+        Self { number: 1, size, after: None }
+    }
+
+    pub(super) fn limit(&self) -> i64 {
         i64::from(self.size)
     }
 
-    pub(super) fn offset(self) -> i64 {
-        i64::from(self.number.saturating_sub(1)) * i64::from(self.size)
+    pub(super) fn offset(&self) -> i64 {
+        match self.after {
+            Some(_) => 0,
+            None => i64::from(self.number.saturating_sub(1)) * i64::from(self.size),
+        }
     }
 }
 
@@ -142,7 +163,16 @@ macro_rules! insert_by {
     }};
 }
 
-pub(super) use {insert_by, insert_once};
+/// The rows of a table that follow a position in a list of its newest rows.
+macro_rules! older {
+    ($table:ident, $mark:expr) => {{
+        let mark: $crate::db::values::Mark = $mark;
+        let at = $crate::db::values::stored(mark.at);
+        $table::created_at.lt(at).or($table::created_at.eq(at).and($table::id.lt(mark.id)))
+    }};
+}
+
+pub(super) use {insert_by, insert_once, older};
 
 /// Converts rows to values, or fails with the row that cannot be read.
 pub(super) fn all<R, T>(rows: Vec<R>) -> Result<Vec<T>, DbError>

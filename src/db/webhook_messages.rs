@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use super::query::{DbError, on};
-use super::values::{Reader, all, one, stored};
+use super::values::{Page, Reader, all, older, one, stored};
 use super::{Db, webhook_deliveries};
 use crate::domain::ids::{OrganizationId, RunId, WebhookId, WebhookMessageId};
 use crate::domain::webhook::{MessageStatus, WebhookDelivery, WebhookMessage};
@@ -272,7 +272,7 @@ pub enum Of {
     Run(RunId),
 }
 
-/// Returns at most `limit` messages from before `before`, the newest first.
+/// Returns a part of the messages from before `before`, the newest first. Its page has no number.
 ///
 /// # Errors
 ///
@@ -282,7 +282,7 @@ pub async fn list(
     organization: OrganizationId,
     of: Of,
     before: Option<WebhookMessageId>,
-    limit: u32,
+    page: Page,
 ) -> Result<Vec<WebhookMessage>, DbError> {
     let rows: Vec<Row> = on!(db, read, |c| {
         let mut query = messages::table
@@ -297,8 +297,12 @@ pub async fn list(
         if let Some(before) = before {
             query = query.filter(messages::id.lt(before.to_string()));
         }
+        let most = page.limit();
+        if let Some(mark) = page.after {
+            query = query.filter(older!(messages, mark));
+        }
         let query = query.order((messages::created_at.desc(), messages::id.desc()));
-        Ok(query.limit(limit.into()).select(Row::as_select()).load(c).await?)
+        Ok(query.limit(most).select(Row::as_select()).load(c).await?)
     })
     .await?;
     all(rows)

@@ -2,16 +2,17 @@
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
 use super::sealed::{SETTINGS, Secrets, open_proxies, seal_proxies};
-use super::values::{Page, Reader, all, containing, lower, now, one, stored};
+use super::values::{Page, Reader, all, containing, lower, now, older, one, stored};
 use crate::domain::ids::{OrganizationId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::sealing::{SealError, SecretLocation, Vault};
+use crate::domain::workflow_settings::name;
 use crate::schema::workflows;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -30,6 +31,8 @@ struct Row {
     created_at: NaiveDateTime,
     modified_at: NaiveDateTime,
     deleted_at: Option<NaiveDateTime>,
+    /// The name in the settings, of the latest version of a workflow that is not deleted.
+    name: Option<String>,
 }
 
 impl Secrets for Row {
@@ -57,6 +60,10 @@ impl From<&WorkflowRecord> for Row {
             created_at: stored(workflow.created_at),
             modified_at: stored(workflow.modified_at),
             deleted_at: workflow.deleted_at.map(stored),
+            name: match workflow.deleted_at {
+                None => name(&workflow.settings).map(str::to_owned),
+                Some(_) => None,
+            },
         }
     }
 }
@@ -90,22 +97,54 @@ pub struct Filter {
     pub search: Option<String>,
     /// The statuses of the latest version: `published`, `draft`.
     pub statuses: Vec<String>,
+    /// The whole name, as it is written.
+    pub name: Option<String>,
 }
 
 /// Inserts a version of a workflow, the first or a later one. The version number distinguishes
 /// concurrent writers: the second one gets [`DbError::Conflict`], reads the latest version and
-/// retries.
+/// retries. The name of the workflow is that of its latest version.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] if the version exists already.
+/// [`DbError::Conflict`] if the version exists already, or another workflow has the name.
 pub async fn insert(db: &Db, workflow: &WorkflowRecord) -> Result<(), DbError> {
     let row = db.sealed(Row::from(workflow))?;
     on!(db, write, |c| {
-        diesel::insert_into(workflows::table).values(row).execute(c).await?;
-        Ok(())
+        c.transaction(async move |c| {
+            let former = workflows::table
+                .filter(workflows::organization_id.eq(row.organization_id.clone()))
+                .filter(workflows::permanent_id.eq(row.permanent_id.clone()));
+            let nothing = workflows::name.eq(None::<String>);
+            diesel::update(former).set(nothing).execute(c).await?;
+            diesel::insert_into(workflows::table).values(row).execute(c).await?;
+            Ok(())
+        })
+        .await
     })
     .await
+}
+
+/// Returns the workflow of an organization with this name, unless it was deleted.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn named(
+    db: &Db,
+    organization: OrganizationId,
+    name: &str,
+) -> Result<Option<WorkflowPermanentId>, DbError> {
+    let name = name.to_owned();
+    let found: Option<String> = on!(db, read, |c| {
+        let query = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::name.eq(Some(name)));
+        Ok(query.select(workflows::permanent_id).first(c).await.optional()?)
+    })
+    .await?;
+    let row = Reader { row: "workflow" };
+    row.parse_some("workflows.permanent_id", found.as_deref())
 }
 
 /// Returns the latest version, unless the workflow was deleted.
@@ -221,16 +260,23 @@ pub async fn list(
         if !filter.statuses.is_empty() {
             query = query.filter(workflows::status.eq_any(filter.statuses));
         }
+        if let Some(name) = filter.name {
+            query = query.filter(workflows::name.eq(Some(name)));
+        }
         if let Some(needle) = &filter.search {
             let pattern = containing(needle);
             let title = lower(workflows::title).like(lower(pattern.clone())).escape('\\');
             let id = workflows::permanent_id.like(lower(pattern)).escape('\\');
             query = query.filter(title.or(id));
         }
+        let (most, skipped) = (page.limit(), page.offset());
+        if let Some(mark) = page.after {
+            query = query.filter(older!(workflows, mark));
+        }
         let query = query
             .order((workflows::created_at.desc(), workflows::id.desc()))
-            .limit(page.limit())
-            .offset(page.offset());
+            .limit(most)
+            .offset(skipped);
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
@@ -253,7 +299,11 @@ pub async fn delete(
             .filter(workflows::permanent_id.eq(id.to_string()))
             .filter(workflows::deleted_at.is_null());
         let at = now();
-        let change = (workflows::deleted_at.eq(Some(at)), workflows::modified_at.eq(at));
+        let change = (
+            workflows::deleted_at.eq(Some(at)),
+            workflows::modified_at.eq(at),
+            workflows::name.eq(None::<String>),
+        );
         Ok(diesel::update(versions).set(change).execute(c).await?)
     })
     .await?;

@@ -13,6 +13,7 @@ use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
+use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::Limits;
@@ -71,6 +72,7 @@ store! {
     ) -> () = sessions::set_sanitize_after;
     set_sanitize_due(id: SessionId, due: Option<Generation>) -> () = sessions::set_sanitize_due;
     rotate_session(id: SessionId, next: Rotated) -> () = sessions::rotate;
+    change_labels(id: SessionId, change: LabelChange) -> () = sessions::change_labels;
     change_settings(id: SessionId, settings: BrowserSettings) -> () = sessions::change_settings;
     change_egress(id: SessionId, spec: SessionSpec) -> () = sessions::change_egress;
     stored_bytes(organization: OrganizationId) -> u64 = artifacts::bytes_of;

@@ -118,6 +118,22 @@ impl Tags {
     }
 }
 
+/// A change of the labels of an object. A label that is `None` is unchanged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelChange {
+    /// The name; `Some(None)` removes it.
+    pub name: Option<Option<Name>>,
+    /// The tags, in place of all others.
+    pub tags: Option<Tags>,
+}
+
+impl LabelChange {
+    /// True if nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.tags.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

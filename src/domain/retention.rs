@@ -11,24 +11,27 @@ const MOST_DAYS: u64 = 36_500;
 const MOST_MIB: u64 = 1_000_000_000;
 
 /// A kind of stored files that has limits of its own. Another kind needs its two limits in
-/// [`Retention`] and its queries in `db/retention.rs`.
+/// [`Retention`] and its queries in `db/retention.rs`, or in `db/profiles/aging.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// Downloads, pictures and logs of runs, black boxes.
     Artifacts,
     /// Recordings of sessions and runs.
     Recordings,
+    /// Versions of browser profiles, but for those from which sessions start.
+    ProfileVersions,
 }
 
 impl Kept {
     /// All kinds, in their order.
-    pub const ALL: [Self; 2] = [Self::Artifacts, Self::Recordings];
+    pub const ALL: [Self; 3] = [Self::Artifacts, Self::Recordings, Self::ProfileVersions];
 
     /// The plural, for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Artifacts => "artifacts",
             Self::Recordings => "recordings",
+            Self::ProfileVersions => "versions of profiles",
         }
     }
 }
@@ -45,6 +48,11 @@ pub struct Retention {
     pub recordings_days: Option<u64>,
     /// The total size in MiB from which the oldest recordings are removed.
     pub recordings_max_mib: Option<u64>,
+    /// The days after which versions of browser profiles are removed. The version from which sessions start, and
+    /// the one from which a live session has started, are kept.
+    pub profile_versions_days: Option<u64>,
+    /// The total size in MiB of all versions of browser profiles from which the oldest ones are removed.
+    pub profile_versions_max_mib: Option<u64>,
 }
 
 /// The limits of one kind.
@@ -58,8 +66,14 @@ pub struct KeptLimits {
 
 impl Retention {
     /// The names of the limits, in the API and the settings.
-    pub const NAMES: [&str; 4] =
-        ["artifacts_days", "artifacts_max_mib", "recordings_days", "recordings_max_mib"];
+    pub const NAMES: [&str; 6] = [
+        "artifacts_days",
+        "artifacts_max_mib",
+        "recordings_days",
+        "recordings_max_mib",
+        "profile_versions_days",
+        "profile_versions_max_mib",
+    ];
 
     fn limit(&mut self, name: &str) -> Option<&mut Option<u64>> {
         match name {
@@ -67,6 +81,8 @@ impl Retention {
             "artifacts_max_mib" => Some(&mut self.artifacts_max_mib),
             "recordings_days" => Some(&mut self.recordings_days),
             "recordings_max_mib" => Some(&mut self.recordings_max_mib),
+            "profile_versions_days" => Some(&mut self.profile_versions_days),
+            "profile_versions_max_mib" => Some(&mut self.profile_versions_max_mib),
             _ => None,
         }
     }
@@ -109,6 +125,10 @@ impl Retention {
             artifacts_max_mib: self.artifacts_max_mib.or(defaults.artifacts_max_mib),
             recordings_days: self.recordings_days.or(defaults.recordings_days),
             recordings_max_mib: self.recordings_max_mib.or(defaults.recordings_max_mib),
+            profile_versions_days: self.profile_versions_days.or(defaults.profile_versions_days),
+            profile_versions_max_mib: self
+                .profile_versions_max_mib
+                .or(defaults.profile_versions_max_mib),
         }
     }
 
@@ -117,6 +137,7 @@ impl Retention {
         let (days, mib) = match kept {
             Kept::Artifacts => (self.artifacts_days, self.artifacts_max_mib),
             Kept::Recordings => (self.recordings_days, self.recordings_max_mib),
+            Kept::ProfileVersions => (self.profile_versions_days, self.profile_versions_max_mib),
         };
         KeptLimits { days, bytes: mib.map(|mib| mib.saturating_mul(MIB)) }
     }

@@ -29,6 +29,17 @@ pub fn webhook_url(settings: &Value) -> Option<&str> {
     settings.get("webhook_callback_url").and_then(Value::as_str)
 }
 
+/// The name of a workflow, unique among those of its organization.
+pub fn name(settings: &Value) -> Option<&str> {
+    settings.get("name").and_then(Value::as_str)
+}
+
+/// The tags of a workflow.
+pub fn tags(settings: &Value) -> Vec<&str> {
+    let tags = settings.get("tags").and_then(Value::as_array);
+    tags.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
 /// True if a workflow's settings have the session of a run sanitized once the run has ended, unless the run
 /// made the session and closes it.
 pub fn sanitizes(settings: &Value) -> bool {

@@ -83,6 +83,16 @@ impl From<ServiceError> for ApiError {
                 Self::Problem(Problem::new(status, "profile_not_stored", error.to_string()))
             }
             ServiceError::ProfileInUse { by, .. } => in_use(error, by).into(),
+            ServiceError::ProfileChanged(_) => {
+                conflict("profile_contended", error).retryable().into()
+            }
+            ServiceError::ProfileUnusable { code, message } => {
+                Self::Problem(Problem::new(StatusCode::FAILED_DEPENDENCY, code, message))
+            }
+            ServiceError::StateTooLarge(message) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::Problem(Problem::new(status, "storage_state_too_large", message))
+            }
             ServiceError::Objects(cause) => {
                 warn!("a file of a profile cannot be used: {cause}");
                 unavailable("storage_unavailable", "the storage is unavailable: try again").into()

@@ -10,7 +10,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 
-use super::{Settings, quotas, request_id};
+use super::{Settings, paging, quotas, request_id};
 
 const NO_FRAMES: &str = "frame-ancestors 'none'";
 
@@ -53,6 +53,7 @@ pub fn cors(settings: &Settings) -> Cors {
         .allow_any_method()
         .allow_any_header()
         .expose_headers([request_id::HEADER, RETRY_AFTER, ETAG, ACCEPT_RANGES, CONTENT_RANGE])
+        .expose_headers([paging::NEXT])
         .expose_headers(quotas::HEADERS.map(|(name, _)| name))
         .supports_credentials()
         .max_age(3600);

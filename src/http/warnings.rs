@@ -63,6 +63,8 @@ pub const WITH_EFFECT: &[&str] = &[
     "persist_browser_session",
     "browser_profile_id",
     "browser_profile_key",
+    "name",
+    "tags",
 ];
 
 /// Returns the warnings about the settings of a workflow.

@@ -2,12 +2,15 @@
 
 use std::fmt::Display;
 
+use tracing::warn;
+
 use crate::actors::ask::Unanswered;
 use crate::actors::registry::{RegistryError, RouteError};
 use crate::db::DbError;
 use crate::db::store::StoreError;
 use crate::domain::ids::{Id, ProfileId, SessionId};
 use crate::system::objects::ObjectError;
+use crate::system::profile::{StateError, UnpackError};
 
 /// The reason why a service failed or rejected a request.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +34,25 @@ pub enum ServiceError {
     /// A session that has not ended may write to the profile.
     #[error("session {by} may write to the profile {id}: close it first")]
     ProfileInUse {
-        /// The profile to be removed.
+        /// The profile to be removed or changed.
         id: ProfileId,
         /// The session that may write to it.
         by: SessionId,
     },
+    /// Other requests change the profile at the same time.
+    #[error("other requests change the profile {0} at the same time: try again")]
+    ProfileChanged(ProfileId),
+    /// The archive of a profile's version is damaged, missing or unreadable.
+    #[error("{message}")]
+    ProfileUnusable {
+        /// The code of the cause in the API.
+        code: &'static str,
+        /// The cause and the remedy.
+        message: String,
+    },
+    /// The storage state of a profile is larger than one that a client may send.
+    #[error("{0}")]
+    StateTooLarge(String),
     /// A failed operation of the object store.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -56,6 +73,27 @@ pub enum ServiceError {
     Db(#[from] DbError),
 }
 
+impl From<StateError> for ServiceError {
+    fn from(error: StateError) -> Self {
+        let message = error.to_string();
+        match error {
+            StateError::TooLarge => Self::StateTooLarge(message),
+            StateError::Unpack(UnpackError::NotWritten { what, cause }) => {
+                warn!("the state of a profile is not read or written: {what}: {cause}");
+                let message =
+                    "the profile's archive cannot be used: try again, or see the server's log"
+                        .to_owned();
+                Self::ProfileUnusable { code: "profile_not_written", message }
+            }
+            StateError::Unpack(cause) => Self::ProfileUnusable { code: cause.code(), message },
+            StateError::Pack(cause) => {
+                warn!("the state of a profile is not written: {cause:?}");
+                Self::ProfileUnusable { code: "profile_not_packed", message }
+            }
+        }
+    }
+}
+
 impl ServiceError {
     /// Returns the error for clients, without texts of the database.
     pub fn for_clients(&self) -> String {
@@ -71,6 +109,9 @@ impl ServiceError {
             Self::Unknown { .. }
             | Self::NoProfile(_)
             | Self::ProfileInUse { .. }
+            | Self::ProfileChanged(_)
+            | Self::ProfileUnusable { .. }
+            | Self::StateTooLarge(_)
             | Self::Contended
             | Self::Route(_)
             | Self::Registry(_)

@@ -11,6 +11,7 @@ pub mod error;
 pub mod keys;
 pub mod lookup;
 pub mod pictures;
+pub mod profile_states;
 pub mod profiles;
 pub mod resources;
 pub mod retention;

@@ -1,12 +1,15 @@
 //! The removal of stored files that are too old, or too many, by the limits of their organization.
 //!
-//! The object is removed first, and then the row. After a crash in between, the row is still the
+//! Of a version of a profile the row goes first, because a rollback may choose the version at the same time: see
+//! [`profiles::remove_version`](super::profiles::remove_version). Of every other file,
+//! the object is removed first, and then the row. After a crash in between, the row is still the
 //! oldest: the next round finds it again, and removes both. The other order would leave objects
 //! that nothing names.
 //!
 //! Files in a directory are removed by the server that has them, and their size is added up for
 //! each server. Files in a bucket are removed by any server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +20,13 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::core::Core;
+use super::error::ServiceError;
+use super::profiles;
 use crate::db::retention::{self, Scope};
 use crate::db::{self, DbError};
 use crate::domain::ids::OrganizationId;
-use crate::domain::retention::{Kept, Retention};
+use crate::domain::profile::VersionRecord;
+use crate::domain::retention::{Kept, KeptLimits, Retention};
 use crate::domain::run::ArtifactRecord;
 
 /// The time between two rounds.
@@ -87,7 +93,15 @@ async fn round(core: &Core) -> Result<(), RoundError> {
         let own = own.get(&organization.id).copied().unwrap_or_default();
         let limits = own.or(core.retention.defaults);
         for kept in Kept::ALL {
-            if let Err(cause) = apply(core, organization.id, kept, limits).await {
+            let applied = match kept {
+                Kept::Artifacts | Kept::Recordings => {
+                    apply(core, organization.id, kept, limits).await
+                }
+                Kept::ProfileVersions => {
+                    apply_to_versions(core, organization.id, limits.of(kept)).await
+                }
+            };
+            if let Err(cause) = applied {
                 failure = Some(cause);
             }
         }
@@ -103,10 +117,9 @@ async fn apply(
 ) -> Result<(), RoundError> {
     let world = &core.world;
     let node = (!world.objects.is_shared()).then_some(world.node);
-    let scope = Scope { organization, kept, node };
+    let scope = Scope { organization, recordings: kept == Kept::Recordings, node };
     let limits = limits.of(kept);
-    if let Some(days) = limits.days {
-        let days = TimeDelta::days(i64::try_from(days).unwrap_or(i64::MAX).min(36_500));
+    if let Some(days) = limits.days.map(age) {
         let before = world.clock.now() - days;
         let mut removed = Removed::default();
         while !core.closing.is_cancelled() {
@@ -140,6 +153,67 @@ async fn apply(
         removed.report(organization, kept, &format!("more than {most} bytes together"));
     }
     Ok(())
+}
+
+/// The age of so many days.
+fn age(days: u64) -> TimeDelta {
+    TimeDelta::days(i64::try_from(days).unwrap_or(i64::MAX).min(36_500))
+}
+
+/// Removes versions of profiles beyond the limits. The version from which sessions start stays, and so does one from
+/// which a live session has started.
+async fn apply_to_versions(
+    core: &Core,
+    organization: OrganizationId,
+    KeptLimits { days, bytes: most }: KeptLimits,
+) -> Result<(), RoundError> {
+    if days.is_none() && most.is_none() {
+        return Ok(());
+    }
+    let live = db::sessions::active(&core.db, organization).await?;
+    let used = live.iter().filter_map(|session| session.spec.profile.as_ref());
+    let used: HashSet<_> = used.filter_map(|used| Some((used.id, used.version?))).collect();
+    let mut former = db::profiles::former(&core.db, organization).await?;
+    former.retain(|version| !used.contains(&(version.profile, version.number)));
+    let mut former = former.into_iter().peekable();
+    let kept = Kept::ProfileVersions;
+    if let Some(days) = days.map(age) {
+        let before = core.world.clock.now() - days;
+        let mut removed = Removed::default();
+        while let Some(old) = former.next_if(|version| version.created_at < before)
+            && !core.closing.is_cancelled()
+        {
+            removed.add(remove_version(core, &old).await?);
+        }
+        removed.report(organization, kept, &format!("older than {} days", days.num_days()));
+    }
+    if let Some(most) = most {
+        let mut stored = db::profiles::bytes(&core.db, organization).await?;
+        let mut removed = Removed::default();
+        while stored > most
+            && !core.closing.is_cancelled()
+            && let Some(old) = former.next()
+        {
+            let one = remove_version(core, &old).await?;
+            stored = stored.saturating_sub(one.bytes);
+            removed.add(one);
+        }
+        removed.report(organization, kept, &format!("more than {most} bytes together"));
+    }
+    Ok(())
+}
+
+/// Removes a version of a profile, unless sessions start from it by now.
+async fn remove_version(core: &Core, version: &VersionRecord) -> Result<Removed, RoundError> {
+    match profiles::remove_version(core, version).await {
+        Ok(true) => {
+            let bytes = u64::try_from(version.size).unwrap_or_default();
+            Ok(Removed { files: 1, bytes })
+        }
+        Ok(false) => Ok(Removed::default()),
+        Err(ServiceError::Db(cause)) => Err(cause.into()),
+        Err(cause) => Err(RoundError::Objects { left: 1, cause: cause.to_string() }),
+    }
 }
 
 /// The files that a limit has removed.

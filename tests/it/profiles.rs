@@ -224,6 +224,59 @@ async fn a_workflow_that_persists_has_a_profile_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workflows_have_unique_names_and_tags_by_which_they_are_listed() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let definition = |name: Value, tags: Value| {
+        let blocks = json!([{"block_type": "wait", "label": "w", "wait_sec": 1}]);
+        let workflow = json!({"parameters": [], "blocks": blocks});
+        json!({"json_definition": {
+            "title": "t", "name": name, "tags": tags, "workflow_definition": workflow,
+        }})
+    };
+    let store =
+        async |name: Value, tags: Value| client.post("/v1/workflows", definition(name, tags)).await;
+    let shop = store(json!("shop"), json!(["eu", "daily"])).await.ok();
+    assert_eq!((&shop["name"], &shop["tags"]), (&json!("shop"), &json!(["eu", "daily"])));
+    let id = shop["workflow_permanent_id"].as_str().unwrap();
+    let taken = store(json!("shop"), json!(null)).await.problem(409, "name_taken");
+    assert_eq!(taken["workflow_permanent_id"], id);
+    let bank = store(json!(null), json!(["eu"])).await.ok();
+    assert_eq!((&bank["name"], &bank["warning"]), (&json!(null), &json!(null)));
+    let wrong = store(json!(" a"), json!(["", 1])).await.wrong_fields();
+    assert_eq!(wrong.keys().collect::<Vec<_>>(), ["body.name", "body.tags"]);
+
+    // Another version keeps the name, or gives it up.
+    let path = format!("/v1/workflows/{id}");
+    let again = client.post(&path, definition(json!("shop"), json!(["us"]))).await.ok();
+    assert_eq!((&again["version"], &again["name"]), (&json!(2), &json!("shop")));
+    let other = format!("/v1/workflows/{}", bank["workflow_permanent_id"].as_str().unwrap());
+    let stolen = client.post(&other, definition(json!("shop"), json!([]))).await;
+    stolen.problem(409, "name_taken");
+    let found = async |query: &str| {
+        let listed = client.get(&format!("/v1/workflows{query}")).await.ok();
+        let ids = listed.as_array().unwrap().iter().map(|it| it["workflow_permanent_id"].clone());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(found("?name=shop").await, [json!(id)]);
+    assert_eq!(found("?tags=us").await, [json!(id)]);
+    assert_eq!(found("?tags=eu").await, [bank["workflow_permanent_id"].clone()]);
+    assert_eq!(found("?tags=eu&tags=us").await, Vec::<Value>::new());
+    client.post(&path, definition(json!(null), json!(null))).await.ok();
+    assert_eq!(found("?name=shop").await, Vec::<Value>::new());
+    client.post(&other, definition(json!("shop"), json!([]))).await.ok();
+    client.post(&format!("{other}/delete"), json!({})).await.ok();
+    store(json!("shop"), json!([])).await.ok();
+    server
+        .another_organization()
+        .await
+        .post("/v1/workflows", definition(json!("shop"), json!([])))
+        .await
+        .ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_have_unique_names_and_tags_by_which_they_are_listed() {
     let server = Setup::fakes().start().await;
     let client = &server.client;
@@ -242,6 +295,26 @@ async fn sessions_have_unique_names_and_tags_by_which_they_are_listed() {
     assert_eq!((count("").await, count("?tags=eu").await), (2, 2));
     assert_eq!((count("?tags=eu&tags=shop").await, count("?name=desk").await), (1, 1));
     assert_eq!(count("?name=other").await, 0);
+    // Both change while the session lives.
+    let of = |session: &Value| format!("/v1/browser_sessions/{}", id_of(session));
+    let change = async |session: &Value, change: Value| {
+        client.send(Method::PATCH, &of(session), Some(change)).await
+    };
+    let other = client.session_of(json!({})).await;
+    let taken = change(&other, json!({"name": "desk"})).await.problem(409, "name_taken");
+    assert_eq!(taken["browser_session_id"], desk["browser_session_id"]);
+    let same = change(&desk, json!({"name": "desk", "tags": ["us"]})).await.ok();
+    assert_eq!((&same["name"], &same["tags"]), (&json!("desk"), &json!(["us"])));
+    assert_eq!(change(&desk, json!({"name": "window"})).await.ok()["tags"], json!(["us"]));
+    assert_eq!(change(&other, json!({"name": "desk"})).await.ok()["name"], "desk");
+    assert_eq!(change(&other, json!({"name": null})).await.ok()["name"], json!(null));
+    let wrong = change(&desk, json!({"name": " a", "tags": [""]})).await.wrong_fields();
+    assert_eq!(wrong.keys().collect::<Vec<_>>(), ["body.name", "body.tags"]);
+    assert_eq!((count("?name=window&tags=us").await, count("?name=desk").await), (1, 0));
+    client.close(&id_of(&other)).await.ok();
+    change(&other, json!({"tags": []})).await.problem(409, "session_closed");
+    let again = change(&desk, json!({"name": "desk"})).await.ok();
+    assert_eq!(again["name"], "desk");
     // The name is free again when its session has ended; another organization has its own.
     server.another_organization().await.session_of(asked.clone()).await;
     client.close(&id_of(&desk)).await.ok();

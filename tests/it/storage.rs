@@ -115,6 +115,59 @@ async fn files_are_kept_in_a_bucket_through_its_outage_and_a_kill_of_the_server(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn versions_of_profiles_are_removed_by_size_but_for_those_in_use() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let state = |byte: u8| {
+        // Without a pattern, so that it is hardly compressed.
+        let mut bytes = vec![0; 400_000];
+        blake3::Hasher::new().update(&[byte]).finalize_xof().fill(&mut bytes);
+        let text: String = bytes.iter().map(|byte| char::from(b'0' + byte % 64)).collect();
+        let items = json!([{ "name": "a", "value": text }]);
+        json!({ "cookies": [], "origins": [{ "origin": "https://a.example", "localStorage": items }] })
+    };
+    let asked = json!({ "name": "Shop", "storage_state": state(1) });
+    let profile = client.post("/v1/browser_profiles", asked).await.ok();
+    let of_profile =
+        format!("/v1/browser_profiles/{}", profile["browser_profile_id"].as_str().unwrap());
+    // The stand-in of a browser takes no origin, so that its session starts from a version without one.
+    let plain = json!({ "cookies": [], "origins": [] });
+    let put = async |state: Value| {
+        let path = format!("{of_profile}/storage_state?replace=true");
+        client.send(Method::PUT, &path, Some(state)).await.ok()["version"].as_i64().unwrap()
+    };
+    assert_eq!(put(plain).await, 2);
+    let copy = json!({ "browser_profile_id": profile["browser_profile_id"], "browser_profile_access": "copy" });
+    let session = client.session_of(copy).await;
+    assert_eq!(session["browser_profile_version"], 2);
+    for version in 3..=6 {
+        assert_eq!(put(state(u8::try_from(version).unwrap())).await, version);
+    }
+    let back = json!({ "version": 4 });
+    client.post(&format!("{of_profile}/rollback"), back).await.ok();
+    let operator = server.operator();
+    let organizations = operator.get("/admin/organizations").await.ok();
+    let id = organizations[0]["organization_id"].as_str().unwrap();
+    let limits = json!({ "retention": { "profile_versions_max_mib": 1 } });
+    operator.send(Method::PATCH, &format!("/admin/organizations/{id}"), Some(limits)).await.ok();
+    let numbers = async || {
+        let versions = client.get(&format!("{of_profile}/versions")).await.ok();
+        let versions = versions.as_array().unwrap().clone();
+        versions.iter().map(|it| it["version"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    // Five of about 300 kB each. Sessions start from 4, and one has started from 2.
+    eventually("the oldest versions are removed", async || {
+        (numbers().await == [6, 5, 4, 2]).then_some(())
+    })
+    .await;
+    let files = files_in(&server.directory.join("d/profiles"));
+    assert_eq!(files, 4 + 1, "archives, and the description");
+    assert!(server.log().contains("retention: 2 versions of profiles"), "{}", server.log());
+    client.get(&format!("{of_profile}/storage_state?version=5")).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_limits_what_is_kept_and_the_oldest_goes_at_once() {
     let server = Setup::fakes().start().await;
     let (older, newer) = (
@@ -144,6 +197,8 @@ async fn an_operator_limits_what_is_kept_and_the_oldest_goes_at_once() {
         "artifacts_max_mib": 1,
         "recordings_days": 3,
         "recordings_max_mib": null,
+        "profile_versions_days": null,
+        "profile_versions_max_mib": null,
     });
     assert_eq!(changed["retention"], expected);
     eventually("the older file is removed", async || {

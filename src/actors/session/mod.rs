@@ -44,6 +44,7 @@ mod egress_changes;
 mod error;
 mod filming;
 mod films;
+mod labels;
 mod launching;
 mod leaving;
 mod messages;
@@ -84,6 +85,7 @@ pub use self::egress_changes::{EgressChange, EgressPatch};
 pub use self::error::SessionError;
 pub use self::filming::{Record, StopRecording, Wrap};
 use self::films::Filming;
+pub use self::labels::ChangeLabels;
 pub(in crate::actors) use self::launching::Launch;
 pub use self::launching::STORAGE_STATE;
 pub(in crate::actors) use self::leaving::Detach;
@@ -185,6 +187,8 @@ pub struct Session {
     egress: EgressChanges,
     sanitizing: Sanitizing,
     settings: SettingsChanges,
+    /// Held while labels are stored, so that changes take effect in their order.
+    labelling: Arc<tokio::sync::Mutex<()>>,
     rotating: Rotating,
     refusals: Refusals,
     /// The task that reports refused requests.
@@ -254,6 +258,7 @@ impl Session {
             egress: EgressChanges::default(),
             sanitizing: Sanitizing::default(),
             settings: SettingsChanges::default(),
+            labelling: Arc::default(),
             rotating: Rotating::default(),
             refusals: Refusals::new(is_former),
             reporting: None,

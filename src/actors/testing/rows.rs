@@ -18,6 +18,7 @@ use crate::domain::egress::EgressLists;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
+use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Event, Generation, Occupancy};
 use crate::domain::profile::{Described, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::{Limits, Quota};
@@ -262,6 +263,15 @@ impl Store for Rows {
             record.occupancy = next.occupancy;
             record.deadlines.idle_expires_at = next.idle.or(record.deadlines.idle_expires_at);
             record.spec.rotation = next.rotation;
+            Ok(())
+        })
+    }
+
+    fn change_labels(&self, id: SessionId, change: LabelChange) -> Stored {
+        self.change_session(id, |record| {
+            let LabelChange { name, tags } = change;
+            record.spec.name = name.unwrap_or_else(|| record.spec.name.take());
+            record.spec.tags = tags.unwrap_or_else(|| std::mem::take(&mut record.spec.tags));
             Ok(())
         })
     }

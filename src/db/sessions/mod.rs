@@ -12,10 +12,13 @@ use super::Db;
 use super::organizations::locked;
 use super::query::{DbError, on};
 use super::store::{Ended, Full, Rotated, Started, StoreError};
-use super::values::{Page, all, coalesce, counted, insert_by, insert_once, json, now, one, stored};
+use super::values::{
+    Page, all, coalesce, counted, insert_by, insert_once, json, now, older, one, stored,
+};
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
+use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::quota::{Limits, MINUTE, Quota};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
@@ -86,7 +89,7 @@ pub async fn active(db: &Db, organization: OrganizationId) -> Result<Vec<Session
 }
 
 /// Returns an organization's sessions created since `since`: first those that have not ended, then
-/// the newest first.
+/// the newest first. A session that ends while the list is followed by positions may be there twice.
 ///
 /// # Errors
 ///
@@ -98,16 +101,28 @@ pub async fn history(
     page: Page,
 ) -> Result<Vec<SessionRecord>, DbError> {
     let rows: Vec<Row> = on!(db, read, |c| {
-        let query = sessions::table
+        let mut query = sessions::table
             .filter(sessions::organization_id.eq(organization.to_string()))
             .filter(sessions::created_at.ge(stored(since)))
+            .into_boxed();
+        let (most, skipped) = (page.limit(), page.offset());
+        if let Some(mark) = page.after {
+            let (live, older) = (mark.live, older!(sessions, mark));
+            let has_ended = sessions::status.ne_all(LIVE);
+            query = if live {
+                query.filter(has_ended.or(older))
+            } else {
+                query.filter(has_ended.and(older))
+            };
+        }
+        let query = query
             .order((
                 sessions::status.eq_any(LIVE).desc(),
                 sessions::created_at.desc(),
                 sessions::id.desc(),
             ))
-            .limit(page.limit())
-            .offset(page.offset());
+            .limit(most)
+            .offset(skipped);
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
@@ -396,6 +411,21 @@ pub(super) async fn change_egress(
     let columns = row::EgressColumns::from(&spec).sealed(db, id)?;
     let changed = on!(db, write, |c| {
         let change = (columns, sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn change_labels(
+    db: &Db,
+    id: SessionId,
+    LabelChange { name, tags }: LabelChange,
+) -> Result<(), StoreError> {
+    let changed = on!(db, write, |c| {
+        let name = name.map(|name| sessions::name.eq(name.map(|name| name.to_string())));
+        let tags = tags.map(|tags| sessions::tags.eq(row::tags(&tags)));
+        let change = (name, tags, sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;

@@ -15,6 +15,7 @@ use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::SessionId;
+use crate::domain::labels::Tags;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
 use crate::domain::sealing::{SealError, SecretLocation, Vault};
@@ -132,6 +133,11 @@ impl From<&SessionSpec> for EgressColumns {
 /// The column of the settings, which is null if none is given.
 pub(super) fn settings(settings: &BrowserSettings) -> Option<Value> {
     (*settings != BrowserSettings::default()).then(|| json(settings))
+}
+
+/// The column of the tags, which is null if there are none.
+pub(super) fn tags(tags: &Tags) -> Option<Value> {
+    (!tags.is_empty()).then(|| json(tags))
 }
 
 fn lists(spec: &SessionSpec) -> Option<Value> {
@@ -283,7 +289,7 @@ impl From<&SessionRecord> for Row {
             sanitize_due: session.spec.sanitize_due.map(Generation::number),
             rotation: session.spec.rotation,
             name: session.spec.name.as_ref().map(ToString::to_string),
-            tags: (!session.spec.tags.is_empty()).then(|| json(&session.spec.tags)),
+            tags: tags(&session.spec.tags),
             settings: settings(&session.spec.settings),
             profile: session.spec.profile.as_ref().map(json),
         }

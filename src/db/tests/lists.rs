@@ -5,15 +5,14 @@ use serde_json::json;
 use crate::db::retention::{self, Scope};
 use crate::db::store::Store as _;
 use crate::db::testing::{mint, on_both, time, workflow};
-use crate::db::{Page, artifacts, audit_events, debug_sessions, runs, sessions, workflows};
+use crate::db::{Mark, Page, artifacts, audit_events, debug_sessions, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::quota::Limits;
-use crate::domain::retention::Kept;
-use crate::domain::run::{ArtifactRecord, RunStatus};
+use crate::domain::run::{ArtifactRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::SessionStatus;
 
 fn page(number: u32, size: u32) -> Page {
-    Page { number, size }
+    Page { number, size, after: None }
 }
 
 #[test]
@@ -44,6 +43,15 @@ fn sessions_that_run_come_first_and_old_ones_not_at_all() {
         assert_eq!(seconds(history(page(1, 10)).await.unwrap()), [50, 30, 10, 40, 20]);
         assert_eq!(seconds(history(page(2, 2)).await.unwrap()), [10, 40]);
         assert_eq!(seconds(history(page(4, 2)).await.unwrap()), [0_i64; 0]);
+        // After each session, the rest of the same order.
+        let order = [50, 30, 10, 40, 20];
+        for (place, second) in order.iter().enumerate() {
+            let session = &made[usize::try_from(second / 10 - 1).unwrap()];
+            let (live, at) = (place < 3, time(*second));
+            let after = Some(Mark { at, id: session.to_string(), live });
+            let rest = history(Page { after, ..Page::first(10) }).await.unwrap();
+            assert_eq!(seconds(rest), order[place + 1..], "{second}");
+        }
         let active = sessions::active(db, tenant.organization).await.unwrap();
         assert_eq!(seconds(active), [50, 30, 10]);
         let live = sessions::live_on(db, tenant.node).await.unwrap();
@@ -126,6 +134,7 @@ fn a_list_of_workflows_has_the_latest_version_of_those_that_are_not_deleted() {
             let filter = workflows::Filter {
                 search: search.map(str::to_owned),
                 statuses: statuses.iter().map(|status| (*status).to_owned()).collect(),
+                name: None,
             };
             let list = workflows::list(db, organization, filter, part).await.unwrap();
             list.into_iter().map(|workflow| (workflow.title, workflow.version)).collect()
@@ -134,6 +143,12 @@ fn a_list_of_workflows_has_the_latest_version_of_those_that_are_not_deleted() {
         let opera = ("Opera".to_owned(), 1);
         assert_eq!(list(None, &[], page(1, 9)).await, [latest.clone(), opera.clone()]);
         assert_eq!(list(None, &[], page(2, 1)).await, std::slice::from_ref(&opera));
+        let after = |workflow: &WorkflowRecord| {
+            let (at, id) = (workflow.created_at, workflow.id.to_string());
+            Page { after: Some(Mark { at, id, live: false }), ..Page::first(9) }
+        };
+        assert_eq!(list(None, &[], after(&next)).await, std::slice::from_ref(&opera));
+        assert_eq!(list(None, &[], after(&other)).await, []);
         assert_eq!(list(Some("play"), &[], page(1, 9)).await, std::slice::from_ref(&latest));
         let id = other.permanent_id.to_string();
         assert_eq!(list(Some(&id), &[], page(1, 9)).await, std::slice::from_ref(&opera));
@@ -254,15 +269,16 @@ fn of_artifacts_that_are_retired_the_newest_stay_unless_they_are_old() {
             assert!(artifacts::by_id(db, organization, id).await.unwrap().is_some());
         }
 
-        let scope = |kept: Kept, node| Scope { organization: tenant.organization, kept, node };
+        let scope =
+            |recordings: bool, node| Scope { organization: tenant.organization, recordings, node };
         let oldest = async |kept, before| {
             let found = retention::oldest(db, scope(kept, None), before, 1).await.unwrap();
             found.into_iter().map(|it| it.path).collect::<Vec<_>>()
         };
-        assert_eq!(oldest(Kept::Artifacts, None).await, ["30"]);
-        assert_eq!(oldest(Kept::Artifacts, Some(time(30))).await, [""; 0]);
-        assert_eq!(oldest(Kept::Recordings, None).await, ["1"]);
-        let bytes = async |node| retention::bytes(db, scope(Kept::Artifacts, node)).await.unwrap();
+        assert_eq!(oldest(false, None).await, ["30"]);
+        assert_eq!(oldest(false, Some(time(30))).await, [""; 0]);
+        assert_eq!(oldest(true, None).await, ["1"]);
+        let bytes = async |node| retention::bytes(db, scope(false, node)).await.unwrap();
         assert_eq!((bytes(None).await, bytes(Some(mint())).await), (2, 0));
         let change = vec![("recordings_days".to_owned(), Some(3))];
         let limits = retention::change_limits(db, tenant.organization, change).await.unwrap();

@@ -1,6 +1,6 @@
 //! Profiles: one writer, versions in order, names that are unique.
 
-use crate::db::profiles::{self, Change, Filter};
+use crate::db::profiles::{self, Added, Change, Filter};
 use crate::db::store::{Ended, Store as _, StoreError};
 use crate::db::testing::{mint, on_both, time};
 use crate::db::{DbError, Page};
@@ -112,6 +112,10 @@ fn versions_are_numbered_and_rolled_back() {
         assert_eq!((back.current, back.last), (1, 3));
         assert_eq!(current().await.path, "a");
         // The version that sessions start from stays.
+        let former = profiles::former(db, organization).await.unwrap();
+        assert_eq!(former.iter().map(|it| it.number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(profiles::former(db, mint()).await.unwrap(), []);
+        assert_eq!(profiles::bytes(db, organization).await.unwrap(), 3 << 40);
         let old = db.old_profile_versions(own.id, 1).await.unwrap();
         assert_eq!(old.iter().map(|it| it.number).collect::<Vec<_>>(), [2]);
         assert!(db.delete_profile_version(own.id, 2).await.unwrap());
@@ -122,6 +126,34 @@ fn versions_are_numbered_and_rolled_back() {
         assert_eq!(profiles::versions_of(db, own.id).await.unwrap(), []);
         let late = db.add_profile_version(own.clone(), false, version(&own, "e")).await;
         assert!(matches!(late, Err(StoreError::Missing)), "{late:?}");
+    });
+}
+
+#[test]
+fn a_version_is_added_only_to_a_profile_as_it_was_read_and_without_a_writer() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let organization = tenant.organization;
+        let read = profile(organization, "one");
+        profiles::insert(db, &read).await.unwrap();
+        let add = async |read: &ProfileRecord, path: &str| {
+            profiles::add_to(db, read, &version(read, path)).await.unwrap()
+        };
+        assert_eq!(add(&read, "a").await, Added::Stored(1));
+        assert_eq!(add(&read, "a").await, Added::Stored(1), "a repeated write adds nothing");
+        assert_eq!(add(&read, "b").await, Added::Changed);
+        let read = profiles::by_id(db, organization, read.id).await.unwrap().unwrap();
+        assert_eq!((read.current, read.last), (1, 1));
+        let session = tenant.stored_session(db).await;
+        db.claim_profile(session, written(read.id)).await.unwrap();
+        assert_eq!(add(&read, "b").await, Added::Written(session));
+        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        db.end_session(session, ended).await.unwrap();
+        assert_eq!(add(&read, "b").await, Added::Stored(2));
+        let foreign = ProfileRecord { organization: mint(), ..read.clone() };
+        assert_eq!(add(&foreign, "c").await, Added::Gone);
+        profiles::delete(db, organization, read.id).await.unwrap();
+        assert_eq!(add(&read, "c").await, Added::Gone);
     });
 }
 
@@ -142,9 +174,9 @@ fn names_are_unique_among_profiles_that_are_not_managed() {
         let workflow = managed.manager.as_ref().unwrap().workflow();
         let found = profiles::managed_for(db, organization, workflow).await.unwrap();
         assert_eq!(found, [managed]);
-        let page = Page { number: 1, size: 10 };
+        let page = Page::first(10);
         let listed = async |filter: Filter| {
-            profiles::list(db, organization, filter, page).await.unwrap().len()
+            profiles::list(db, organization, filter, page.clone()).await.unwrap().len()
         };
         assert_eq!(listed(Filter::default()).await, 2);
         assert_eq!(listed(Filter { managed: Some(false), ..Filter::default() }).await, 1);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::db::store::{RunChange, Store as _};
 use crate::db::testing::{TestDb, mint, on_both, time};
 use crate::db::webhook_messages::{self as messages, Of};
-use crate::db::{api_keys, events, webhook_deliveries as deliveries, webhooks};
+use crate::db::{Page, api_keys, events, webhook_deliveries as deliveries, webhooks};
 use crate::domain::event::{EventKind, NewEvent, Subject};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{OrganizationId, WebhookId};
@@ -41,7 +41,9 @@ async fn delivered_kinds(
     organization: OrganizationId,
     of: WebhookId,
 ) -> Vec<EventKind> {
-    let found = messages::list(&world.db, organization, Of::Webhook(of), None, 100).await.unwrap();
+    let found = messages::list(&world.db, organization, Of::Webhook(of), None, Page::first(100))
+        .await
+        .unwrap();
     found.iter().rev().map(|message| message.kind).collect()
 }
 
@@ -87,7 +89,8 @@ fn an_event_becomes_a_message_of_every_webhook_that_wants_its_kind() {
         assert!(!webhooks::delete(db, mint(), all.id).await.unwrap());
         assert!(webhooks::delete(db, ours, all.id).await.unwrap());
         assert_eq!(messages::next_due(db, Vec::new()).await.unwrap(), None);
-        let left = messages::list(db, ours, Of::Webhook(all.id), None, 10).await.unwrap();
+        let left =
+            messages::list(db, ours, Of::Webhook(all.id), None, Page::first(10)).await.unwrap();
         assert!(left.iter().all(|message| message.status == MessageStatus::Failed));
     });
 }
@@ -102,7 +105,9 @@ fn the_end_of_a_run_that_names_a_webhook_is_a_message_and_its_attempts_are_kept(
         let change = |status| RunChange { status: Some(status), ..RunChange::default() };
         db.change_run(run.id, change(RunStatus::Running)).await.unwrap();
         let list = async || {
-            messages::list(db, tenant.organization, Of::Run(run.id), None, 10).await.unwrap()
+            messages::list(db, tenant.organization, Of::Run(run.id), None, Page::first(10))
+                .await
+                .unwrap()
         };
         assert_eq!(list().await, []);
         db.change_run(run.id, change(RunStatus::Canceled)).await.unwrap();

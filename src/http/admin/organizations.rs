@@ -50,8 +50,8 @@ pub struct Change {
     /// names are those of `GET /v1/quotas`.
     #[schema(value_type = Option<Object>)]
     quotas: Option<Map<String, Value>>,
-    /// Limits of stored files by name, `artifacts_days`, `artifacts_max_mib`, `recordings_days` and
-    /// `recordings_max_mib`, or null for the default of the settings: `{"recordings_days": 30}`. Other limits are
+    /// Limits of stored files by name, `artifacts_days`, `artifacts_max_mib`, `recordings_days`, `recordings_max_mib`,
+    /// `profile_versions_days` and `profile_versions_max_mib`, or null for the default of the settings: `{"recordings_days": 30}`. Other limits are
     /// unchanged. Older files, and the oldest beyond a size, are removed at once and then every hour.
     #[schema(value_type = Option<Object>)]
     retention: Option<Map<String, Value>>,

@@ -8,31 +8,38 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::resource::{ProfileResource, ProfileUsage};
+use super::storage_state::to_its_end;
 use crate::actors::profiles::describe;
 use crate::actors::registry::Route;
 use crate::actors::session::StoreProfile;
 use crate::db::profiles::Filter;
+use crate::db::store::StoreError;
 use crate::db::{self, DbError};
 use crate::domain::ids::{OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::labels::{Name, RESERVED_NAME, Tags};
 use crate::domain::profile::{Manager, ProfileRecord};
-use crate::http::body::{Body, PathId, Query};
+use crate::http::body::{Body, LargeBody, PathId, Query, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::paging::page;
+use crate::http::paging::{Listed, page};
 use crate::http::problem::Problem;
-use crate::http::sessions::ask_session;
+use crate::http::sessions::create::without_state;
+use crate::http::sessions::{ask_session, storage_state};
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
-use crate::service::lookup;
-use crate::service::profiles;
+use crate::service::error::ServiceError;
+use crate::service::{lookup, profile_states, profiles};
+use crate::system::storage_state::StorageState;
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 2000;
 
 /// The complaint about a name that the server gives.
 const RESERVED: &str = "expected a name of your own: the server names profiles by their ids";
+
+/// The name of the list in cursors.
+const LIST: &str = "profiles";
 
 /// The most profiles on a page.
 const LARGEST_PAGE: u32 = 1000;
@@ -53,6 +60,10 @@ pub struct Request {
     browser_session_id: Option<String>,
     /// The run whose session's profile is stored.
     workflow_run_id: Option<String>,
+    /// Cookies and storage in the form of Playwright's `storageState`, which are all that the profile has: see
+    /// `PUT …/storage_state`.
+    #[schema(value_type = Option<Object>)]
+    storage_state: Option<StorageState>,
     proxy_location: Value,
     proxy_session_id: Option<String>,
 }
@@ -99,6 +110,8 @@ pub struct Params {
     name: Option<String>,
     /// A tag that profiles must have; repeatable.
     tags: Vec<String>,
+    /// The `x-next-cursor` of the part before, in place of a page.
+    cursor: Option<String>,
 }
 
 impl Default for Params {
@@ -111,6 +124,7 @@ impl Default for Params {
             managed: None,
             name: None,
             tags: Vec::new(),
+            cursor: None,
         }
     }
 }
@@ -153,8 +167,7 @@ pub(super) async fn refuse_taken(
     name: &Name,
 ) -> Result<(), ApiError> {
     let taken = Filter { name: Some(name.to_string()), managed: Some(false), ..Filter::default() };
-    let first = db::Page { number: 1, size: 1 };
-    let found = db::profiles::list(&front.db, organization, taken, first).await?;
+    let found = db::profiles::list(&front.db, organization, taken, db::Page::first(1)).await?;
     if found.is_empty() { Ok(()) } else { Err(name_taken(name)) }
 }
 
@@ -166,8 +179,8 @@ fn warning(location: &Value, session: bool) -> Option<String> {
     warnings.finish()
 }
 
-/// Creates a profile: an empty one, or from a session. A live session's browser stands still for a
-/// moment and goes on.
+/// Creates a profile: an empty one, from a session, or from a storage state. A live session's browser stands
+/// still for a moment and goes on.
 #[utoipa::path(
     post,
     path = "/v1/browser_profiles",
@@ -179,19 +192,31 @@ fn warning(location: &Value, session: bool) -> Option<String> {
         (status = 409, description = "Another profile has the name, or the session's profile is being stored already"),
         (status = 422, description = "Fields are invalid, or no profile was stored from the ended session"),
         (status = 424, description = "The profile could not be packed"),
+        (status = 429, description = "The organization has used up its storage"),
     ),
 )]
 pub async fn create(
     caller: Caller,
-    Body(request): Body<Request>,
+    LargeBody(body): LargeBody,
     front: Data<Front>,
 ) -> Result<Json<ProfileResource>, ApiError> {
+    let asked = beside(body, |bytes| {
+        let mut asked: Request = parse(bytes).map_err(without_state)?;
+        let state = asked.storage_state.take();
+        let state =
+            state.map(|state| storage_state::checked(state, "storage_state")).transpose()?;
+        Ok((asked, state))
+    });
+    let (request, state) = asked.await?;
     let Request { name, description, tags, browser_session_id, workflow_run_id, .. } = &request;
     let mut fields = Fields::new();
     let (name, tags) = labels(&mut fields, Some(name), description.as_deref(), Some(tags));
     let one = browser_session_id.is_none() || workflow_run_id.is_none();
     let wrong = "expected a session or a run, not both";
     fields.require("workflow_run_id", json!(workflow_run_id), one, wrong);
+    let one = state.is_none() || browser_session_id.is_none() && workflow_run_id.is_none();
+    let wrong = "expected a storage state, a session or a run, not two of them";
+    fields.require("storage_state", Value::Null, one, wrong);
     fields.finish()?;
     let (Some(name), Some(tags)) = (name, tags) else {
         return Err(Problem::unknown::<ProfileId>("").into()); // Unreachable: checked above.
@@ -204,15 +229,24 @@ pub async fn create(
         tags: tags.clone(),
         ..profiles::empty(&front, organization, name.clone())
     };
-    let id = match source {
-        None => {
+    let id = match (source, state) {
+        (None, Some(state)) => {
+            front.check_storage(organization).await?;
+            let core = front.clone();
+            let work = async move { profile_states::create(&core, empty, state).await };
+            match to_its_end(&front, work).await? {
+                Err(ServiceError::Store(StoreError::Rejected(_))) => return Err(name_taken(&name)),
+                created => created?.profile,
+            }
+        }
+        (None, None) => {
             match db::profiles::insert(&front.db, &empty).await {
                 Err(DbError::Conflict) => return Err(name_taken(&name)),
                 inserted => inserted?,
             }
             empty.id
         }
-        Some(session) => {
+        (Some(session), _) => {
             let view = lookup::session(&front, organization, session).await?;
             if view.record.status.is_final() {
                 let version = profiles::stored_from(&front, &view.record).await?;
@@ -254,19 +288,27 @@ async fn source(
     path = "/v1/browser_profiles",
     tag = "Browser profiles",
     params(Params),
-    responses((status = 200, description = "The profiles", body = Vec<ProfileResource>)),
+    responses(
+        (
+            status = 200,
+            description = "The profiles",
+            body = Vec<ProfileResource>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
+    ),
 )]
 pub async fn list(
     caller: Caller,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<ProfileResource>>, ApiError> {
-    let Params { page: number, page_size, include_deleted: _, search_key, managed, name, tags } =
-        params;
-    let page = page(number, page_size, LARGEST_PAGE)?;
+) -> Result<Listed<ProfileResource>, ApiError> {
+    let Params { page: number, page_size, search_key, managed, name, tags, cursor, .. } = params;
+    let page = page(LIST, number, page_size, LARGEST_PAGE, cursor.as_deref())?;
     let filter = Filter { search: search_key, managed, name, tags };
     let found = db::profiles::list(&front.db, caller.organization, filter, page).await?;
-    Ok(Json(ProfileResource::all(&front, &found).await?))
+    let shown = ProfileResource::all(&front, &found).await?;
+    Ok(Listed::of(LIST, page_size, &found, shown))
 }
 
 /// Returns a profile with its current version.

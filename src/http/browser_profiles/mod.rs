@@ -2,9 +2,10 @@
 
 pub mod endpoints;
 pub mod resource;
+pub mod storage_state;
 pub mod versions;
 
-use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
+use actix_web::web::{ServiceConfig, delete, get, patch, post, put, resource as at};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -18,6 +19,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(endpoints::show))
                 .route(patch().to(endpoints::change))
                 .route(delete().to(endpoints::remove)),
+        )
+        .service(
+            at("/v1/browser_profiles/{profile}/storage_state")
+                .route(get().to(storage_state::show))
+                .route(put().to(storage_state::put)),
         )
         .route("/v1/browser_profiles/{profile}/usage", get().to(endpoints::usage))
         .route("/v1/browser_profiles/{profile}/versions", get().to(versions::list))

@@ -142,7 +142,8 @@ pub async fn roll_back(
     Ok(Json(ProfileResource::one(&front, &profile).await?))
 }
 
-fn unknown(id: ProfileId, version: i64) -> Problem {
+/// Returns the 404 for a version that a profile does not have.
+pub(super) fn unknown(id: ProfileId, version: i64) -> Problem {
     let detail = format!("the profile {id} has no version {version}");
     Problem::new(StatusCode::NOT_FOUND, "profile_version_unknown", detail)
 }

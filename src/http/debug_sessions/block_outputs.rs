@@ -16,7 +16,7 @@ use crate::http::workflows;
 use crate::service::debug_sessions::live;
 
 /// The latest runs, whose outputs are collected.
-const RUNS: Page = Page { number: 1, size: 20 };
+const RUNS: Page = Page::first(20);
 
 /// Adds the outputs of completed blocks to `outputs`, unless a later run has given one.
 fn add(outputs: &mut Map<String, Value>, blocks: Vec<BlockRecord>) {

@@ -3,26 +3,43 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use actix_web::web::{Data, Json};
+use actix_web::HttpResponse;
+use actix_web::web::Data;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use crate::db::{self, Page};
+use crate::db;
 use crate::domain::debug_session::DebugSession;
 use crate::domain::ids::{DebugSessionId, WorkflowId};
 use crate::domain::run::RunRecord;
-use crate::http::body::PathId;
+use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::paging;
 use crate::http::problem::Problem;
 use crate::http::workflows;
 use crate::service::resources::debug_session::DebugSessionResource;
 
 /// The maximum number of runs in the response; the latest are listed.
-const RUNS: Page = Page { number: 1, size: 100 };
+const RUNS: u32 = 100;
+
+/// The name of the list in cursors.
+const LIST: &str = "debug_session_runs";
+
+/// The query of the request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Params {
+    /// The number of runs, 1 to 100; 100 by default. A run may have several entries.
+    #[param(minimum = 1, maximum = 100)]
+    page_size: Option<u32>,
+    /// The `x-next-cursor` of the part before.
+    cursor: Option<String>,
+}
 
 /// A debug session and its runs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,24 +122,33 @@ fn shown(run: &RunRecord, debug: &DebugSession, label: String, output: String) -
     get,
     path = "/v1/debug-session/{debug_session_id}/runs",
     tag = "Debug sessions",
-    params(("debug_session_id" = String, Path, description = "`ds_…`")),
+    params(("debug_session_id" = String, Path, description = "`ds_…`"), Params),
     responses(
-        (status = 200, description = "The debug session and its runs", body = DebugSessionRuns),
+        (
+            status = 200,
+            description = "The debug session and its runs",
+            body = DebugSessionRuns,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
         (status = 404, description = "There is no such debug session"),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
     ),
 )]
 pub async fn runs(
     caller: Caller,
     PathId(id): PathId<DebugSessionId>,
+    Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<DebugSessionRuns>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
+    let size = params.page_size.unwrap_or(RUNS);
+    let page = paging::page(LIST, 1, size, RUNS, params.cursor.as_deref())?;
     let organization = caller.organization;
     let debug = db::debug_sessions::by_id(&front.db, organization, id).await?;
     let debug = debug.ok_or_else(|| Problem::unknown::<DebugSessionId>(id))?;
-    let records = db::debug_sessions::runs(&front.db, organization, id, RUNS).await?;
+    let records = db::debug_sessions::runs(&front.db, organization, id, page).await?;
     let mut known: HashMap<WorkflowId, HashMap<String, String>> = HashMap::new();
     let mut runs = Vec::new();
-    for run in records {
+    for run in &records {
         let outputs = match known.entry(run.workflow) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -131,11 +157,15 @@ pub async fn runs(
                 entry.insert(workflow.as_ref().map(outputs).unwrap_or_default())
             }
         };
-        for label in labels(&run) {
+        for label in labels(run) {
             let output = outputs.get(&label).cloned().unwrap_or_default();
-            runs.push(shown(&run, &debug, label, output));
+            runs.push(shown(run, &debug, label, output));
         }
     }
     let debug_session = DebugSessionResource::of(&debug, &front);
-    Ok(Json(DebugSessionRuns { debug_session, runs }))
+    let mut answer = HttpResponse::Ok();
+    if let Some(next) = paging::next(LIST, size, &records) {
+        answer.insert_header((paging::NEXT, next));
+    }
+    Ok(answer.json(DebugSessionRuns { debug_session, runs }))
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix_web::http::header::ACCEPT;
 use actix_web::web::{Data, ServiceConfig, get};
 use actix_web::{HttpRequest, HttpResponse};
+use chrono::DateTime;
 use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
@@ -20,14 +21,18 @@ use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
+use super::paging;
 use super::problem::Problem;
 use super::sessions;
 use super::validation::{Fields, RequestPart};
-use crate::db;
 use crate::db::events::Extent;
+use crate::db::{self, Mark};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::quota::Quota;
 use crate::service::resources::event::{EventsPage, Reset};
+
+/// The name of the lists in cursors.
+const LIST: &str = "events";
 
 /// The longest time that a page of JSON waits for an event, in seconds.
 const LONGEST_WAIT: u64 = 25;
@@ -50,6 +55,8 @@ pub struct Params {
     /// Only events after this number, or `latest` for new events only. The default is all events that
     /// are kept. The header `Last-Event-ID` takes precedence.
     after: Option<String>,
+    /// The `x-next-cursor` of the page before; it takes precedence over `after`.
+    cursor: Option<String>,
     /// The number of events on a page of JSON, 1 to 1000; 100 by default.
     limit: Option<u32>,
     /// The time in seconds that a page of JSON waits for an event if there is none; at most 25.
@@ -94,7 +101,9 @@ impl Position {
             description = "A page, or a stream with the same events, each with its number as `id` \
                 and its kind as `event`",
             content((EventsPage = "application/json"), (String = "text/event-stream")),
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next page, of a page")),
         ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
         (status = 429, description = "The limit of open streams is reached"),
     ),
 )]
@@ -162,12 +171,16 @@ async fn follow(
         return stream::open(front, place, quota, front.keys.watch(caller.key));
     }
     let page = front.keys.unless_revoked(caller.key, page(front, place, params)).await??;
-    Ok(HttpResponse::Ok().json(page))
+    let at = Mark { at: DateTime::UNIX_EPOCH, id: page.next.to_string(), live: false };
+    Ok(HttpResponse::Ok().insert_header((paging::NEXT, paging::cursor(LIST, &at))).json(page))
 }
 
 impl Params {
     fn place(&self, request: &HttpRequest, extent: Extent) -> Result<i64, Problem> {
         let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+        if let (None, Some(mark)) = (header, paging::mark(LIST, self.cursor.as_deref())?) {
+            return mark.id.parse().map_err(|_odd| paging::invalid());
+        }
         let (part, field, given) = match (header, self.after.as_deref()) {
             (Some(given), _) => (RequestPart::Header, "last-event-id", given),
             (None, Some(given)) => (RequestPart::Query, "after", given),

@@ -123,6 +123,8 @@ const VISIBLE: &str = "^[!-~]+$";
         browser_profiles::endpoints::remove,
         browser_profiles::endpoints::usage,
         browser_profiles::endpoints::reset,
+        browser_profiles::storage_state::show,
+        browser_profiles::storage_state::put,
         browser_profiles::versions::store,
         browser_profiles::versions::list,
         browser_profiles::versions::roll_back,

@@ -1,6 +1,6 @@
 //! Lists of runs: all runs, those of a workflow, and those of a session.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -13,10 +13,13 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::paging;
+use crate::http::paging::{self, Listed};
 use crate::http::problem::Problem;
 use crate::http::sessions;
 use crate::service::resources::run::{RunItem, RunSummary};
+
+/// The name of the lists in cursors.
+const LIST: &str = "runs";
 
 /// The query of the request.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -42,6 +45,8 @@ pub struct Params {
     created_at_start: Option<DateTime<Utc>>,
     /// Only runs that were created before this time.
     created_at_end: Option<DateTime<Utc>>,
+    /// The `x-next-cursor` of the part before, in place of a page.
+    cursor: Option<String>,
 }
 
 impl Default for Params {
@@ -55,6 +60,7 @@ impl Default for Params {
             workflow_permanent_id: None,
             created_at_start: None,
             created_at_end: None,
+            cursor: None,
         }
     }
 }
@@ -62,7 +68,7 @@ impl Default for Params {
 impl Params {
     /// Converts the query to a filter and a page; none if no run can match.
     fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
-        let page = paging::page(self.page, self.page_size, 100)?;
+        let page = paging::page(LIST, self.page, self.page_size, 100, self.cursor.as_deref())?;
         let other = |run_type: &String| run_type != "workflow_run";
         if !self.run_type.is_empty() && self.run_type.iter().all(other) {
             return Ok(None);
@@ -97,8 +103,8 @@ impl Params {
     }
 }
 
-fn items(records: &[RunRecord]) -> Json<Vec<RunItem>> {
-    Json(records.iter().map(RunItem::from).collect())
+fn items(params: &Params, records: &[RunRecord]) -> Listed<RunItem> {
+    Listed::of(LIST, params.page_size, records, records.iter().map(RunItem::from).collect())
 }
 
 /// Lists the organization's runs, newest first.
@@ -107,15 +113,24 @@ fn items(records: &[RunRecord]) -> Json<Vec<RunItem>> {
     path = "/v1/runs",
     tag = "Runs",
     params(Params),
-    responses((status = 200, description = "The runs", body = Vec<RunSummary>)),
+    responses(
+        (
+            status = 200,
+            description = "The runs",
+            body = Vec<RunSummary>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
+    ),
 )]
 pub async fn runs(
     caller: Caller,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<RunSummary>>, ApiError> {
+) -> Result<Listed<RunSummary>, ApiError> {
     let records = params.records(&front, caller.organization, |_| ()).await?;
-    Ok(Json(records.iter().map(RunSummary::from).collect()))
+    let shown = records.iter().map(RunSummary::from).collect();
+    Ok(Listed::of(LIST, params.page_size, &records, shown))
 }
 
 /// Lists the runs of all workflows, newest first.
@@ -124,14 +139,22 @@ pub async fn runs(
     path = "/v1/workflows/runs",
     tag = "Runs",
     params(Params),
-    responses((status = 200, description = "The runs", body = Vec<RunItem>)),
+    responses(
+        (
+            status = 200,
+            description = "The runs",
+            body = Vec<RunItem>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
+    ),
 )]
 pub async fn workflow_runs(
     caller: Caller,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<RunItem>>, ApiError> {
-    Ok(items(&params.records(&front, caller.organization, |_| ()).await?))
+) -> Result<Listed<RunItem>, ApiError> {
+    Ok(items(&params, &params.records(&front, caller.organization, |_| ()).await?))
 }
 
 /// Lists the runs of one workflow over all its versions, newest first.
@@ -140,16 +163,24 @@ pub async fn workflow_runs(
     path = "/v1/workflows/{workflow_permanent_id}/runs",
     tag = "Runs",
     params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Params),
-    responses((status = 200, description = "The runs", body = Vec<RunItem>)),
+    responses(
+        (
+            status = 200,
+            description = "The runs",
+            body = Vec<RunItem>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
+    ),
 )]
 pub async fn runs_of_workflow(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<RunItem>>, ApiError> {
+) -> Result<Listed<RunItem>, ApiError> {
     let narrow = |filter: &mut Filter| filter.workflow_permanent_id = Some(id);
-    Ok(items(&params.records(&front, caller.organization, narrow).await?))
+    Ok(items(&params, &params.records(&front, caller.organization, narrow).await?))
 }
 
 /// Lists the runs that drove a session, newest first.
@@ -159,7 +190,12 @@ pub async fn runs_of_workflow(
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`"), Params),
     responses(
-        (status = 200, description = "The runs", body = Vec<RunItem>),
+        (
+            status = 200,
+            description = "The runs",
+            body = Vec<RunItem>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
         (status = 404, description = "There is no such session"),
     ),
 )]
@@ -168,8 +204,8 @@ pub async fn runs_of_session(
     PathId(id): PathId<SessionId>,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<RunItem>>, ApiError> {
+) -> Result<Listed<RunItem>, ApiError> {
     sessions::find(&front, caller.organization, id).await?;
     let narrow = |filter: &mut Filter| filter.session = Some(id);
-    Ok(items(&params.records(&front, caller.organization, narrow).await?))
+    Ok(items(&params, &params.records(&front, caller.organization, narrow).await?))
 }

@@ -60,7 +60,9 @@ pub(super) async fn webhook_failure(
         return Ok(None);
     }
     let of = Of::Run(run.id);
-    let latest = db::webhook_messages::list(&front.db, run.organization, of, None, 1).await?;
+    let latest =
+        db::webhook_messages::list(&front.db, run.organization, of, None, db::Page::first(1))
+            .await?;
     let failed = latest.into_iter().next().filter(|it| it.status == MessageStatus::Failed);
     Ok(failed.and_then(|message| message.error))
 }

@@ -133,8 +133,8 @@ pub async fn create(
     once.answer(async move |named| make(&front, caller, &asked, state.as_ref(), named).await).await
 }
 
-/// Returns a problem that repeats no value of a storage state.
-fn without_state(problem: Problem) -> Problem {
+/// Returns a problem that repeats no value of a storage state in a field `storage_state`.
+pub fn without_state(problem: Problem) -> Problem {
     let is_state =
         |step: &PathStep| matches!(step, PathStep::Name(name) if name == "storage_state");
     let is_about_state = match &problem.detail {
@@ -172,7 +172,7 @@ async fn make(
     if let Some(name) = &spec.name
         && named.as_ref().is_none_or(|named| !named.again)
     {
-        refuse_taken(front, organization, name).await?;
+        refuse_taken(front, organization, name, None).await?;
     }
     let known = match named.filter(|named| named.again) {
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
@@ -205,14 +205,16 @@ async fn make(
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
-/// Refuses a name that a session of the organization has that has not ended.
-async fn refuse_taken(
+/// Refuses a name that another session of the organization has than `own`, if that has not ended.
+pub(super) async fn refuse_taken(
     front: &Front,
     organization: OrganizationId,
     name: &Name,
+    own: Option<SessionId>,
 ) -> Result<(), ApiError> {
     let live = db::sessions::active(&front.db, organization).await?;
-    let Some(other) = live.iter().find(|session| session.spec.name.as_ref() == Some(name)) else {
+    let mut others = live.iter().filter(|session| Some(session.id) != own);
+    let Some(other) = others.find(|session| session.spec.name.as_ref() == Some(name)) else {
         return Ok(());
     };
     let detail = format!("session {} has the name `{name}`: close it, or choose another", other.id);

@@ -6,18 +6,22 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::create::refuse_taken;
 use super::{SessionResource, ask_session, settings};
-use crate::actors::registry::Route;
+use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{
-    ChangeEgress, ChangeSettings, EgressChange, KeepProfile, Renew, SanitizeOnRelease,
+    ChangeEgress, ChangeLabels, ChangeSettings, EgressChange, KeepProfile, Renew,
+    SanitizeOnRelease, SessionError,
 };
+use crate::db::store::StoreError;
 use crate::domain::browser_settings::SettingsPatch;
 use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::labels::{LabelChange, Name, Tags};
 use crate::domain::rfb::Role;
 use crate::http::body::{Body, PathId};
 use crate::http::caller::{Caller, Visitor};
@@ -65,6 +69,17 @@ pub struct Change {
     /// `user_agent`.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
+    /// The name, unique among the organization's sessions that have not ended; null removes it.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    /// The tags, in place of all others.
+    tags: Option<Vec<String>>,
+}
+
+/// Distinguishes null from a missing field.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 /// Granted duration, and a warning if it was capped.
@@ -130,7 +145,7 @@ pub async fn renew(
 }
 
 /// Changes a live session: its life, as a renewal does, the targets that its programs may reach,
-/// its sanitizing after each occupant, and the settings of its browser. A session that has ended answers 409, as in the
+/// its sanitizing after each occupant, the settings of its browser, its name and its tags. A session that has ended answers 409, as in the
 /// compatible API. So does a session whose `egress` cannot be changed because its network is not
 /// separate (`egress_unavailable`).
 #[utoipa::path(
@@ -142,7 +157,7 @@ pub async fn renew(
     responses(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "The session has ended, is still starting, or has no separate network"),
+        (status = 409, description = "The session has ended, is still starting, or has no separate network; or another session has the name"),
         (status = 422, description = "No field is given, an entry of `egress` or `settings` is invalid, or a setting needs a new session"),
     ),
 )]
@@ -163,6 +178,45 @@ pub async fn change(
     Ok(Json(resource))
 }
 
+/// Reads the name and the tags of a change.
+fn labels(
+    fields: &mut Fields,
+    name: Option<Option<String>>,
+    tags: Option<&[String]>,
+) -> LabelChange {
+    let name = match name {
+        Some(Some(name)) => fields.check("name", name.as_str(), name.parse::<Name>()).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let tags = tags.and_then(|tags| fields.check("tags", json!(tags), Tags::new(tags)));
+    LabelChange { name, tags }
+}
+
+/// Changes the name and the tags of a session. A name that another live session has is refused.
+async fn labelled(
+    front: &Front,
+    organization: OrganizationId,
+    session: SessionId,
+    change: LabelChange,
+) -> Result<SessionResource, ApiError> {
+    let name = change.name.clone().flatten();
+    if let Some(name) = &name {
+        refuse_taken(front, organization, name, Some(session)).await?;
+    }
+    let route = Route { organization, session, message: ChangeLabels { change } };
+    let changed = ask_session(front, route).await;
+    if let (
+        Err(ApiError::Route(RouteError::Session(SessionError::NotStored(StoreError::Rejected(_))))),
+        Some(name),
+    ) = (&changed, &name)
+    {
+        // Another session has taken the name meanwhile.
+        refuse_taken(front, organization, name, Some(session)).await?;
+    }
+    Ok(SessionResource::of(&changed?, front))
+}
+
 async fn apply(
     front: &Front,
     organization: OrganizationId,
@@ -177,20 +231,28 @@ async fn apply(
         egress,
         sanitize_on_release,
         settings,
+        name,
+        tags,
     } = change;
     let until = expires_at.map(|at| front.world.clock.until(at).as_secs());
     let seconds = seconds_of(timeout_seconds, timeout).max(until);
     let mut fields = Fields::new();
     let wrong = "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at, egress, \
-                 sanitize_on_release, settings";
+                 sanitize_on_release, settings, name, tags";
     let some = generate_browser_profile.is_some()
         || seconds.is_some()
         || egress.is_some()
         || sanitize_on_release.is_some()
-        || settings.as_ref().is_some_and(|settings| !settings.is_empty());
+        || settings.as_ref().is_some_and(|settings| !settings.is_empty())
+        || name.is_some()
+        || tags.is_some();
     fields.require("generate_browser_profile", json!(null), some, wrong);
+    let labels = labels(&mut fields, name, tags.as_deref());
     fields.finish()?;
     let mut resource = None;
+    if !labels.is_empty() {
+        resource = Some(labelled(front, organization, id, labels).await?);
+    }
     if let Some(egress) = egress {
         let known = super::find(front, organization, id).await?.record.spec.proxy;
         let mut fields = Fields::new();

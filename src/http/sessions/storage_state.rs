@@ -85,21 +85,23 @@ pub struct Response {
     warning: Option<String>,
 }
 
-impl ReadParams {
-    fn selection(self) -> Result<Selection, Problem> {
-        let mut fields = Fields::of(RequestPart::Query);
-        let given = self.origins.unwrap_or_default();
-        let few = given.len() <= MOST_ORIGINS;
-        fields.require("origins", given.len(), few, format!("expected at most {MOST_ORIGINS}"));
-        let mut origins = Vec::new();
-        for origin in &given {
-            let read = web_origin(origin).ok_or("expected origins such as https://example.com");
-            origins.extend(fields.check("origins", origin.as_str(), read));
-        }
-        fields.finish()?;
-        let origins = (!given.is_empty()).then(|| origins.into_iter().collect());
-        Ok(Selection { origins, indexed_db: self.indexed_db.unwrap_or(true) })
+/// Reads the parameters that narrow a storage state.
+pub fn selection(
+    origins: Option<Vec<String>>,
+    indexed_db: Option<bool>,
+) -> Result<Selection, Problem> {
+    let mut fields = Fields::of(RequestPart::Query);
+    let given = origins.unwrap_or_default();
+    let few = given.len() <= MOST_ORIGINS;
+    fields.require("origins", given.len(), few, format!("expected at most {MOST_ORIGINS}"));
+    let mut origins = Vec::new();
+    for origin in &given {
+        let read = web_origin(origin).ok_or("expected origins such as https://example.com");
+        origins.extend(fields.check("origins", origin.as_str(), read));
     }
+    fields.finish()?;
+    let origins = (!given.is_empty()).then(|| origins.into_iter().collect());
+    Ok(Selection { origins, indexed_db: indexed_db.unwrap_or(true) })
 }
 
 impl WriteParams {
@@ -190,7 +192,7 @@ pub async fn show(
     Query(params): Query<ReadParams>,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let selection = params.selection()?;
+    let selection = selection(params.origins, params.indexed_db)?;
     let message = OpenStorage { holder: None, writes: false };
     let route = Route { organization: caller.organization, session: id, message };
     let storage = ask_session(&front, route).await?;
@@ -290,20 +292,19 @@ async fn until_lost(
 mod tests {
     use super::*;
 
-    fn selection(origins: &[&str]) -> Result<Selection, Problem> {
-        let origins = Some(origins.iter().map(|&origin| origin.to_owned()).collect());
-        ReadParams { origins, indexed_db: None }.selection()
+    fn selected(origins: &[&str]) -> Result<Selection, Problem> {
+        selection(Some(origins.iter().map(|&origin| origin.to_owned()).collect()), None)
     }
 
     #[test]
     fn only_origins_of_web_pages_can_be_read() {
-        let read = selection(&["https://a.example/", "http://b.example:80"]).unwrap();
+        let read = selected(&["https://a.example/", "http://b.example:80"]).unwrap();
         let expected = ["http://b.example", "https://a.example"].map(str::to_owned);
         assert_eq!(read.origins, Some(expected.into()));
         assert!(read.indexed_db);
-        assert_eq!(selection(&[]).unwrap().origins, None);
+        assert_eq!(selected(&[]).unwrap().origins, None);
         for wrong in ["chrome://settings", "file:///", "a.example", "https://a.example/b"] {
-            assert!(selection(&[wrong]).is_err(), "{wrong}");
+            assert!(selected(&[wrong]).is_err(), "{wrong}");
         }
     }
 

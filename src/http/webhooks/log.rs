@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::endpoints;
 use crate::db::webhook_messages::{self as messages, Of};
-use crate::db::{self, webhook_deliveries};
+use crate::db::{self, Page, webhook_deliveries};
 use crate::domain::ids::{OrganizationId, RunId, WebhookId, WebhookMessageId};
 use crate::domain::masking::masked_url;
 use crate::domain::webhook::{MessageStatus, WebhookDelivery, WebhookMessage};
@@ -15,8 +15,12 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::paging::{Listed, mark};
 use crate::http::problem::Problem;
 use crate::http::runs;
+
+/// The name of the lists in cursors.
+const LIST: &str = "webhook_messages";
 
 /// The maximum number of messages in a list; `USUAL` is the default.
 const MOST: u32 = 100;
@@ -32,6 +36,8 @@ pub struct Params {
     before: Option<WebhookMessageId>,
     /// The number of messages, 1 to 100; 20 by default.
     limit: Option<u32>,
+    /// The `x-next-cursor` of the part before.
+    cursor: Option<String>,
 }
 
 /// A message to a webhook, delivered or not.
@@ -131,13 +137,15 @@ async fn listed(
     front: &Front,
     organization: OrganizationId,
     of: Of,
-    Params { before, limit }: Params,
-) -> Result<Json<Vec<MessageResource>>, ApiError> {
-    let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
-    let found = messages::list(&front.db, organization, of, before, limit).await?;
+    Params { before, limit, cursor }: Params,
+) -> Result<Listed<MessageResource>, ApiError> {
+    let size = limit.unwrap_or(USUAL).clamp(1, MOST);
+    let page = Page { after: mark(LIST, cursor.as_deref())?, ..Page::first(size) };
+    let found = messages::list(&front.db, organization, of, before, page).await?;
     let ids = found.iter().map(|message| message.id).collect();
     let deliveries = webhook_deliveries::of(&front.db, ids).await?;
-    Ok(Json(found.iter().map(|message| MessageResource::of(message, &deliveries)).collect()))
+    let shown = found.iter().map(|message| MessageResource::of(message, &deliveries)).collect();
+    Ok(Listed::of(LIST, size, &found, shown))
 }
 
 /// Lists the messages of a webhook, newest first.
@@ -147,7 +155,13 @@ async fn listed(
     tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "`wh_…`"), Params),
     responses(
-        (status = 200, description = "The messages", body = Vec<MessageResource>),
+        (
+            status = 200,
+            description = "The messages",
+            body = Vec<MessageResource>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
         (status = 404, description = "There is no such webhook"),
     ),
 )]
@@ -156,7 +170,7 @@ pub async fn of_webhook(
     PathId(id): PathId<WebhookId>,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<MessageResource>>, ApiError> {
+) -> Result<Listed<MessageResource>, ApiError> {
     endpoints::find(&front, caller.organization, id).await?;
     listed(&front, caller.organization, Of::Webhook(id), params).await
 }
@@ -168,7 +182,13 @@ pub async fn of_webhook(
     tag = "Webhooks",
     params(("run_id" = String, Path, description = "`wr_…`"), Params),
     responses(
-        (status = 200, description = "The messages", body = Vec<MessageResource>),
+        (
+            status = 200,
+            description = "The messages",
+            body = Vec<MessageResource>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
         (status = 404, description = "There is no such run"),
     ),
 )]
@@ -177,7 +197,7 @@ pub async fn of_run(
     PathId(id): PathId<RunId>,
     Query(params): Query<Params>,
     front: Data<Front>,
-) -> Result<Json<Vec<MessageResource>>, ApiError> {
+) -> Result<Listed<MessageResource>, ApiError> {
     runs::find(&front, caller.organization, id).await?;
     listed(&front, caller.organization, Of::Run(id), params).await
 }

@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use super::{refused, shown};
 use crate::db::{self, DbError};
 use crate::domain::ids::{WorkflowId, WorkflowPermanentId};
+use crate::domain::labels::{Name, Tags};
 use crate::domain::masking::{MASKED, unmask};
 use crate::domain::run::WorkflowRecord;
+use crate::domain::workflow_settings::name;
 use crate::http::body::{PathId, Query, RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
@@ -32,7 +34,8 @@ const TRIES: usize = 5;
 #[schema(as = WorkflowRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// The workflow as JSON: `title`, `workflow_definition` and settings.
+    /// The workflow as JSON: `title`, `workflow_definition` and settings, among them `name`, unique among the
+    /// organization's workflows, and `tags`.
     #[schema(value_type = Option<Object>)]
     json_definition: Option<Value>,
     /// The workflow as YAML. Labels that no template could name are rewritten.
@@ -74,7 +77,7 @@ fn read_text(bytes: &[u8]) -> Result<Workflow, Problem> {
     request_body = Request,
     responses(
         (status = 200, description = "The workflow", body = Object),
-        (status = 409, description = "The key was used for another request, or for a request in progress"),
+        (status = 409, description = "The key was used for another request, or for a request in progress; or another workflow has the name"),
         (status = 422, description = "All errors of the definition, with block, field and line"),
     ),
 )]
@@ -119,6 +122,7 @@ pub async fn create_from_text(
     responses(
         (status = 200, description = "The workflow in its new version", body = Object),
         (status = 404, description = "There is no such workflow"),
+        (status = 409, description = "Another workflow has the name, or other requests store versions at the same time"),
         (status = 422, description = "All errors of the definition, with block, field and line"),
     ),
 )]
@@ -167,7 +171,35 @@ fn check_settings(settings: &Value) -> Result<(), Problem> {
     let sanitize = of("sanitize_on_finish");
     let fits = sanitize.is_null() || sanitize.is_boolean();
     fields.require("sanitize_on_finish", sanitize.clone(), fits, "expected true or false");
+    let name = of("name");
+    if !name.is_null() {
+        let text = name.as_str().ok_or_else(|| "expected a text".to_owned());
+        let parsed = text.and_then(|text| text.parse::<Name>().map_err(|cause| cause.to_string()));
+        fields.check("name", name.clone(), parsed);
+    }
+    let tags = of("tags");
+    if !tags.is_null() {
+        let texts = tags.as_array().and_then(|tags| tags.iter().map(Value::as_str).collect());
+        let texts: Result<Vec<&str>, String> = texts.ok_or_else(|| "expected texts".to_owned());
+        let parsed = texts.and_then(|texts| Tags::new(texts).map_err(|cause| cause.to_string()));
+        fields.check("tags", tags.clone(), parsed);
+    }
     fields.finish()
+}
+
+/// Refuses the name in the settings of a workflow if another workflow than `own` has it.
+async fn refuse_taken(
+    front: &Front,
+    caller: Caller,
+    settings: &Value,
+    own: Option<WorkflowPermanentId>,
+) -> Result<(), ApiError> {
+    let Some(name) = name(settings) else { return Ok(()) };
+    let holder = db::workflows::named(&front.db, caller.organization, name).await?;
+    let Some(other) = holder.filter(|holder| Some(*holder) != own) else { return Ok(()) };
+    let detail = format!("workflow {other} has the name `{name}`: choose another name");
+    let problem = Problem::new(StatusCode::CONFLICT, "name_taken", detail);
+    Err(problem.with("workflow_permanent_id", other).into())
 }
 
 /// Adds a warning about the settings without effect to the response.
@@ -220,11 +252,17 @@ async fn insert_first(
         }
     }
     let answer = warned(shown(&record)?, &record.settings);
+    refuse_taken(front, caller, &record.settings, None).await?;
     match db::workflows::insert(&front.db, &record).await {
         // The earlier request stored it, but its outcome was unknown.
         Err(DbError::Conflict) if named.is_some_and(|named| named.again) => {
             let known = stored_before(front, caller, record.id).await?;
             Ok(known.ok_or(DbError::Conflict)?)
+        }
+        Err(DbError::Conflict) => {
+            // Another workflow has taken the name meanwhile.
+            refuse_taken(front, caller, &record.settings, None).await?;
+            Err(DbError::Conflict.into())
         }
         stored => Ok(stored.map(|()| answer)?),
     }
@@ -264,9 +302,10 @@ async fn insert_next(
         unmask_blocks(&mut next.definition, &latest.definition);
         check_settings(&next.settings)?;
         let answer = warned(shown(&next)?, &next.settings);
+        refuse_taken(front, caller, &next.settings, Some(id)).await?;
         match db::workflows::insert(&front.db, &next).await {
             Ok(()) => return Ok(answer),
-            Err(DbError::Conflict) => {} // Another writer has taken the number.
+            Err(DbError::Conflict) => {} // Another writer has taken the number, or the name.
             Err(
                 cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. }),
             ) => {

@@ -10,13 +10,17 @@ use super::shown;
 use crate::db::workflows::Filter;
 use crate::db::{self, Page};
 use crate::domain::run::WorkflowRecord;
+use crate::domain::workflow_settings::tags;
 use crate::http::body::Query;
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::paging;
+use crate::http::paging::{self, Listed};
 use crate::http::problem::Problem;
+
+/// The name of the list in cursors.
+const LIST: &str = "workflows";
 
 /// The maximum number of workflows on a page.
 const LARGEST_PAGE: u32 = 1000;
@@ -42,6 +46,12 @@ pub struct Params {
     only_saved_tasks: bool,
     /// Only workflows that were not created from a task.
     only_workflows: bool,
+    /// The whole name, as it is written.
+    name: Option<String>,
+    /// A tag that workflows must have; repeatable.
+    tags: Vec<String>,
+    /// The `x-next-cursor` of the part before, in place of a page.
+    cursor: Option<String>,
     /// Only templates; this server has none.
     only_templates: bool,
     /// Only templates for all organizations; this server has none.
@@ -58,6 +68,9 @@ impl Default for Params {
             status: Vec::new(),
             only_saved_tasks: false,
             only_workflows: false,
+            name: None,
+            tags: Vec::new(),
+            cursor: None,
             only_templates: false,
             template: false,
         }
@@ -66,7 +79,8 @@ impl Default for Params {
 
 impl Params {
     fn page(&self) -> Result<Page, Problem> {
-        paging::page(self.page, self.page_size, LARGEST_PAGE)
+        let cursor = self.cursor.as_deref();
+        paging::page(LIST, self.page, self.page_size, LARGEST_PAGE, cursor)
     }
 }
 
@@ -81,8 +95,14 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
     tag = "Workflows",
     params(Params),
     responses(
-        (status = 200, description = "The workflows", body = Vec<Object>),
+        (
+            status = 200,
+            description = "The workflows",
+            body = Vec<Object>,
+            headers(("x-next-cursor" = Option<String>, description = "The `cursor` of the next part")),
+        ),
         (status = 400, description = "The filters contradict each other"),
+        (status = 422, description = "Fields are invalid, or the cursor is (`cursor_invalid`)"),
     ),
 )]
 pub async fn list(
@@ -90,14 +110,14 @@ pub async fn list(
     Query(params): Query<Params>,
     dialect: Dialect,
     front: Data<Front>,
-) -> Result<Json<Vec<Value>>, ApiError> {
-    let page = params.page()?;
+) -> Result<Listed<Value>, ApiError> {
+    let (page, size) = (params.page()?, params.page_size);
     if params.only_saved_tasks && params.only_workflows {
         let detail = "only_saved_tasks and only_workflows cannot be used together";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "filters_contradict", detail).into());
     }
     if params.only_templates || params.template {
-        return Ok(Json(Vec::new()));
+        return Ok(Listed::whole(Vec::new()));
     }
     let search = params.search_key.or(params.title).filter(|needle| !needle.trim().is_empty());
     let statuses = if params.status.is_empty() {
@@ -105,21 +125,28 @@ pub async fn list(
     } else {
         params.status
     };
-    let filter = Filter { search, statuses };
-    let records = if params.only_saved_tasks || params.only_workflows {
-        // The origin of a workflow is among its settings, which the database does not read.
-        let all = Page { number: 1, size: 10_000 };
+    let filter = Filter { search, statuses, name: params.name };
+    let (any, wanted_tags) = (!params.only_saved_tasks && !params.only_workflows, params.tags);
+    let records: Vec<WorkflowRecord> = if !any || !wanted_tags.is_empty() {
+        // The origin and the tags of a workflow are among its settings, which the database does not read.
+        let (number, after) = (page.number, page.after);
+        let all = Page { after, ..Page::first(10_000) };
         let all = db::workflows::list(&front.db, caller.organization, filter, all).await?;
-        let wanted = all.into_iter().filter(|it| is_saved_task(it) == params.only_saved_tasks);
-        let size = usize::try_from(page.size).unwrap_or(usize::MAX);
-        let before = usize::try_from(page.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
+        let wanted = all.into_iter().filter(|it| {
+            let known = tags(&it.settings);
+            (any || is_saved_task(it) == params.only_saved_tasks)
+                && wanted_tags.iter().all(|tag| known.contains(&tag.as_str()))
+        });
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let before = usize::try_from(number - 1).unwrap_or(usize::MAX).saturating_mul(size);
         wanted.skip(before).take(size).collect()
     } else {
         db::workflows::list(&front.db, caller.organization, filter, page).await?
     };
     // A workflow that cannot be read is left out, so that the others are still listed.
     let shown = records.iter().filter_map(|record| shown(record).ok());
-    Ok(Json(shown.map(|workflow| dialect.show(workflow)).collect()))
+    let shown = shown.map(|workflow| dialect.show(workflow)).collect();
+    Ok(Listed::of(LIST, size, &records, shown))
 }
 
 /// Handles `GET /api/v1/workflows/templates`; the list is always empty.

@@ -27,16 +27,9 @@ use crate::system::browser;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::failure::failure;
 use crate::system::process::output;
-use crate::system::profile::{self, BrowserVersion, Meta, Packed};
+use crate::system::profile::{self, BrowserVersion, COOKIES, Meta, Packed, STATE};
 use crate::system::seam::{Desktop as _, PackedProfile};
 use crate::system::storage_state::{Selection, Storage, StorageState};
-
-/// The name of the cookies in an archive, a list in the format of `Storage.getCookies`.
-const COOKIES: &str = "cookies.json";
-
-/// The name of the `localStorage` in an archive, a storage state without cookies. Chromium writes it to
-/// its files some seconds after a change.
-const STATE: &str = "storage_state.json";
 
 /// The longest wait for a browser's cookies.
 const READING: Duration = Duration::from_secs(2);

@@ -13,6 +13,8 @@ use zstd::stream::write::Encoder;
 
 use super::left_out::is_left_out;
 use super::manifest::{BrowserVersion, FORMAT, Manifest};
+use super::reading::{Entries, Entry};
+use super::refusal::UnpackError;
 use super::{
     BLOCK, BUFFER, Excess, LARGEST_EXTRA, LARGEST_EXTRAS, Limits, MANIFEST, MOST_EXTRAS, OURS,
     PROFILE, is_extra_name, padding, shown,
@@ -123,59 +125,26 @@ pub(super) fn pack_within(
     let unread = |cause| PackError::NotRead { path: shown(profile.as_os_str().as_bytes()), cause };
     let tree = Tree::open(profile).map_err(unread)?;
     let owner = tree.user().map_err(unread)?;
+    let browser_version = recorded_version(&tree).or(meta.browser_version);
     let manifest = Manifest {
         format: FORMAT,
-        browser_version: recorded_version(&tree).or(meta.browser_version),
+        browser_version,
         created_at: meta.created_at.to_owned(),
         extras: extras.iter().map(|(name, _)| (*name).to_owned()).collect(),
     };
-    let browser_version = manifest.browser_version;
-    let manifest = serde_json::to_vec(&manifest).map_err(|cause| not_written(cause.into()))?;
-    if Manifest::parse(&manifest).is_err() {
-        return Err(not_written(io::ErrorKind::InvalidInput.into()));
-    }
-
-    let output = Output { file: into, checksum: Checksum::default(), bytes: 0 };
-    let mut encoder = Encoder::new(output, LEVEL).map_err(not_written)?;
-    encoder.include_checksum(true).map_err(not_written)?;
-    let mut packing = Packing {
-        encoder,
-        buffer: vec![0; BUFFER],
-        limits,
-        owner,
-        listed: 0,
-        files: 0,
-        bytes: 0,
-        skipped: 0,
-        skipped_names: Vec::new(),
-        changed: 0,
-    };
-    packing.extra(MANIFEST, &manifest).map_err(not_written)?;
-    for (name, bytes) in extras {
-        packing.extra(name, bytes).map_err(not_written)?;
-    }
+    let mut packing = Packing::begin(limits, owner, &manifest, &extras, into)?;
     packing.walk(&tree, b"", 1)?;
-    let Packing { mut encoder, files, bytes, skipped, skipped_names, changed, .. } = packing;
-    encoder.write_all(&[0; 2 * BLOCK]).map_err(not_written)?;
-    let output = encoder.finish().map_err(not_written)?;
-    Ok(Packed {
-        bytes: output.bytes,
-        sha256: output.checksum.finish(),
-        files,
-        unpacked_bytes: bytes,
-        browser_version,
-        skipped,
-        skipped_names,
-        changed,
-    })
+    packing.finish(browser_version)
 }
 
-fn not_written(cause: io::Error) -> PackError {
+pub(super) fn not_written(cause: io::Error) -> PackError {
     PackError::NotWritten(cause)
 }
 
 /// The extras, sorted by name, if they keep to the rules.
-fn sorted<'a>(extras: &[(&'a str, &'a [u8])]) -> Result<Vec<(&'a str, &'a [u8])>, PackError> {
+pub(super) fn sorted<'a>(
+    extras: &[(&'a str, &'a [u8])],
+) -> Result<Vec<(&'a str, &'a [u8])>, PackError> {
     let mut extras = extras.to_vec();
     extras.sort_unstable_by_key(|(name, _)| *name);
     let refused =
@@ -266,7 +235,7 @@ fn opened<T>(result: io::Result<T>) -> io::Result<Opened<T>> {
 }
 
 /// An archive in the making.
-struct Packing<'a> {
+pub(super) struct Packing<'a> {
     encoder: Encoder<'static, Output<'a>>,
     buffer: Vec<u8>,
     limits: Limits,
@@ -281,7 +250,77 @@ struct Packing<'a> {
     changed: u64,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    /// Begins an archive with its manifest and these extras, which are sorted.
+    pub(super) fn begin(
+        limits: Limits,
+        owner: u32,
+        manifest: &Manifest,
+        extras: &[(&str, &[u8])],
+        into: &'a mut File,
+    ) -> Result<Self, PackError> {
+        let manifest = serde_json::to_vec(manifest).map_err(|cause| not_written(cause.into()))?;
+        if Manifest::parse(&manifest).is_err() {
+            return Err(not_written(io::ErrorKind::InvalidInput.into()));
+        }
+        let output = Output { file: into, checksum: Checksum::default(), bytes: 0 };
+        let mut encoder = Encoder::new(output, LEVEL).map_err(not_written)?;
+        encoder.include_checksum(true).map_err(not_written)?;
+        let mut packing = Self {
+            encoder,
+            buffer: vec![0; BUFFER],
+            limits,
+            owner,
+            listed: 0,
+            files: 0,
+            bytes: 0,
+            skipped: 0,
+            skipped_names: Vec::new(),
+            changed: 0,
+        };
+        packing.extra(MANIFEST, &manifest).map_err(not_written)?;
+        for (name, bytes) in extras {
+            packing.extra(name, bytes).map_err(not_written)?;
+        }
+        Ok(packing)
+    }
+
+    /// Ends the archive, and returns its size, its checksum and the counts of its files.
+    pub(super) fn finish(
+        self,
+        browser_version: Option<BrowserVersion>,
+    ) -> Result<Packed, PackError> {
+        let Self { mut encoder, files, bytes, skipped, skipped_names, changed, .. } = self;
+        encoder.write_all(&[0; 2 * BLOCK]).map_err(not_written)?;
+        let output = encoder.finish().map_err(not_written)?;
+        Ok(Packed {
+            bytes: output.bytes,
+            sha256: output.checksum.finish(),
+            files,
+            unpacked_bytes: bytes,
+            browser_version,
+            skipped,
+            skipped_names,
+            changed,
+        })
+    }
+
+    /// Copies an entry of the profile from another archive.
+    pub(super) fn copy(&mut self, entries: &mut Entries, entry: &Entry) -> Result<(), UnpackError> {
+        let unwritten = |cause| UnpackError::NotWritten {
+            what: format!("{} could not be written", shown(&entry.path)),
+            cause,
+        };
+        if entry.is_folder {
+            return self.header(&entry.path, EntryType::Directory, 0).map_err(unwritten);
+        }
+        self.files = self.files.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(entry.size);
+        self.header(&entry.path, EntryType::Regular, entry.size).map_err(unwritten)?;
+        entries.copy(entry, &mut self.encoder)?;
+        self.pad(entry.size).map_err(unwritten)
+    }
+
     /// Adds what is in a folder, sorted. `place` is its path in the profile, and `depth` the number of
     /// names in the paths of its entries.
     fn walk(&mut self, folder: &Tree, place: &[u8], depth: usize) -> Result<(), PackError> {

@@ -90,8 +90,11 @@ pub(super) fn unpack_within(
     if !target.entries().map_err(unwritten)?.is_empty() {
         return Err(unwritten(io::ErrorKind::DirectoryNotEmpty.into()));
     }
+    let mut restoring = Restoring { target: &target, open: Vec::new() };
     let restored = Reading::begin(archive, limits, Some(newest), Keep::Extras)
-        .and_then(|reading| reading.files(Some(&target)))
+        .and_then(|reading| {
+            reading.files(&mut |entries, entry, names| restoring.restore(entries, entry, names))
+        })
         .map(Reading::finished);
     if restored.is_err()
         && let Err(cause) = empty(&target)
@@ -109,7 +112,8 @@ pub(super) fn unpack_within(
 pub fn check(mut archive: File, newest: Option<&BrowserVersion>) -> Result<Checked, UnpackError> {
     let limits = Limits::default();
     let (bytes, sha256) = hashed(&mut archive, limits)?;
-    let reading = Reading::begin(archive, limits, newest, Keep::Names)?.files(None)?;
+    let reading = Reading::begin(archive, limits, newest, Keep::Names)?;
+    let reading = reading.files(&mut |entries, entry, _| entries.copy(entry, &mut io::sink()))?;
     let (files, unpacked_bytes) = (reading.files, reading.bytes);
     Ok(Checked { manifest: reading.manifest, bytes, sha256, files, unpacked_bytes })
 }
@@ -124,7 +128,7 @@ pub fn read_head(mut archive: File) -> Result<Unpacked, UnpackError> {
     Reading::begin(archive, Limits::default(), None, Keep::Extras).map(Reading::finished)
 }
 
-fn unread(cause: io::Error) -> UnpackError {
+pub(super) fn unread(cause: io::Error) -> UnpackError {
     UnpackError::NotWritten { what: "its archive could not be read".to_owned(), cause }
 }
 
@@ -162,19 +166,24 @@ fn empty(target: &Tree) -> io::Result<()> {
 
 /// The use of the extras.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     /// Their content is returned.
     Extras,
     /// They are only validated.
     Names,
 }
 
+/// A receiver of the entries of a profile. It reads the content of each. The path is in names, without the
+/// first, which is that of the profile's folder.
+pub(super) type Visit<'a> =
+    &'a mut dyn FnMut(&mut Entries, &Entry, &[&[u8]]) -> Result<(), UnpackError>;
+
 /// An archive whose manifest and extras were read.
-struct Reading {
+pub(super) struct Reading {
     entries: Entries,
     limits: Limits,
-    manifest: Manifest,
-    extras: BTreeMap<String, Vec<u8>>,
+    pub(super) manifest: Manifest,
+    pub(super) extras: BTreeMap<String, Vec<u8>>,
     /// The first entry of the profile.
     next: Option<Entry>,
     files: u64,
@@ -182,7 +191,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin(
+    pub(super) fn begin(
         archive: File,
         limits: Limits,
         newest: Option<&BrowserVersion>,
@@ -234,11 +243,9 @@ impl Reading {
         Ok(Self { entries, limits, manifest, extras, next, files: 0, bytes: 0 })
     }
 
-    /// Reads the files of the profile up to the end, and writes them below `target`, if there is one.
-    fn files(mut self, target: Option<&Tree>) -> Result<Self, UnpackError> {
+    /// Reads the files of the profile up to the end.
+    pub(super) fn files(mut self, visit: Visit<'_>) -> Result<Self, UnpackError> {
         let mut order = Order::default();
-        // The folders from the target to the one of the former entry.
-        let mut open: Vec<Tree> = Vec::new();
         let mut count = 0_u64;
         let mut next = self.next.take();
         while let Some(entry) = next {
@@ -257,45 +264,51 @@ impl Reading {
             if !entry.is_folder {
                 self.files = self.files.saturating_add(1);
             }
-            let target = target.filter(|_| !is_left_out(&names.join(&b'/')));
-            match (target, names.split_last()) {
-                (Some(target), Some((name, parents))) => {
-                    open.truncate(parents.len());
-                    self.restore(&entry, name, target, &mut open)?;
-                }
-                (None, _) | (_, None) => self.entries.copy(&entry, &mut io::sink())?,
-            }
+            visit(&mut self.entries, &entry, &names)?;
             next = self.entries.next()?;
         }
         Ok(self)
     }
 
-    /// Writes an entry into the last of the open folders.
+    fn finished(self) -> Unpacked {
+        Unpacked { manifest: self.manifest, extras: self.extras }
+    }
+}
+
+/// A folder into which the files of a profile are written.
+struct Restoring<'a> {
+    target: &'a Tree,
+    /// The folders from the target to the one of the former entry.
+    open: Vec<Tree>,
+}
+
+impl Restoring<'_> {
+    /// Writes an entry, unless `pack` leaves out files of its name.
     fn restore(
         &mut self,
+        entries: &mut Entries,
         entry: &Entry,
-        name: &[u8],
-        target: &Tree,
-        open: &mut Vec<Tree>,
+        names: &[&[u8]],
     ) -> Result<(), UnpackError> {
         let unwritten = |cause| UnpackError::NotWritten {
             what: format!("{} could not be created", shown(&entry.path)),
             cause,
         };
-        let folder = open.last().unwrap_or(target);
+        let (name, parents) = match names.split_last() {
+            Some(split) if !is_left_out(&names.join(&b'/')) => split,
+            Some(_) | None => return entries.copy(entry, &mut io::sink()),
+        };
+        self.open.truncate(parents.len());
+        let folder = self.open.last().unwrap_or(self.target);
         let name = Path::new(OsStr::from_bytes(name));
         if entry.is_folder {
             let made = folder.make_folder(name).map_err(unwritten)?;
-            open.push(made);
+            self.open.push(made);
             return Ok(());
         }
         let mut file = folder.create(name).map_err(unwritten)?;
-        self.entries.copy(entry, &mut file)?;
+        entries.copy(entry, &mut file)?;
         file.flush().map_err(unwritten)
-    }
-
-    fn finished(self) -> Unpacked {
-        Unpacked { manifest: self.manifest, extras: self.extras }
     }
 }
 

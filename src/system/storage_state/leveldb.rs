@@ -1,4 +1,4 @@
-//! A reader of the keys in the files of a LevelDB, as Chromium's `localStorage` has them.
+//! A reader of the keys and values in the files of a LevelDB, as Chromium's `localStorage` has them.
 //!
 //! It reads logs (`doc/log_format.md` of LevelDB) and tables (`doc/table_format.md`), with Snappy, while the
 //! browser writes them. Files come from programs: what does not parse ends the file, and the work is bounded.
@@ -24,8 +24,8 @@ pub(super) struct Write {
     pub is_present: bool,
 }
 
-/// A receiver of keys.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], Write);
+/// A receiver of keys and their values. The value of a removed key is empty.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], Write, &[u8]);
 
 struct Reader<'a>(&'a [u8]);
 
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads the keys of a log.
+/// Reads the keys and values of a log.
 pub(super) fn read_log(bytes: &[u8], visit: Visit<'_>) {
     let mut batch = Vec::new();
     for block in bytes.chunks(LOG_BLOCK) {
@@ -103,15 +103,13 @@ fn read_batch(bytes: &[u8], visit: Visit<'_>) -> Option<()> {
     loop {
         let is_present = reader.byte()? == 1;
         let key = reader.text()?;
-        if is_present {
-            reader.text()?;
-        }
-        visit(key, Write { sequence, is_present });
+        let value = if is_present { reader.text()? } else { &[] };
+        visit(key, Write { sequence, is_present }, value);
         sequence = sequence.saturating_add(1);
     }
 }
 
-/// Reads the keys of a table. `budget` is the number of bytes that may still be unpacked.
+/// Reads the keys and values of a table. `budget` is the number of bytes that may still be unpacked.
 ///
 /// Returns false if the table was not read to its end.
 pub(super) fn read_table(bytes: &[u8], budget: &mut usize, visit: Visit<'_>) -> bool {
@@ -131,13 +129,13 @@ fn table(bytes: &[u8], budget: &mut usize, visit: Visit<'_>) -> Option<()> {
         let Some(data) = place.and_then(|place| block(bytes, place, budget)) else {
             return ControlFlow::Break(());
         };
-        let read = entries(&data, &mut |key, _value| {
+        let read = entries(&data, &mut |key, value| {
             // The key ends in the number of the write, and its kind in the lowest byte.
             let Some((key, number)) = key.split_last_chunk::<8>() else {
                 return ControlFlow::Break(());
             };
             let number = u64::from_le_bytes(*number);
-            visit(key, Write { sequence: number >> 8, is_present: number & 0xff == 1 });
+            visit(key, Write { sequence: number >> 8, is_present: number & 0xff == 1 }, value);
             ControlFlow::Continue(())
         });
         is_whole &= read.is_some();
@@ -252,7 +250,7 @@ mod tests {
 
     fn keys_of(read: impl FnOnce(Visit<'_>)) -> Vec<(String, u64, bool)> {
         let mut keys = Vec::new();
-        read(&mut |key, Write { sequence, is_present }| {
+        read(&mut |key, Write { sequence, is_present }, _value| {
             keys.push((String::from_utf8_lossy(key).into_owned(), sequence, is_present));
         });
         keys
@@ -290,16 +288,19 @@ mod tests {
     fn a_damaged_table_is_not_read_to_its_end() {
         let mut budget = usize::MAX;
         for end in 0..TABLE.len() {
-            assert!(!read_table(&TABLE[..end], &mut budget, &mut |_key, _write| ()), "{end}");
+            assert!(
+                !read_table(&TABLE[..end], &mut budget, &mut |_key, _write, _value| ()),
+                "{end}"
+            );
         }
         for at in (0..TABLE.len()).step_by(53) {
             let mut damaged = TABLE.to_vec();
             damaged[at] ^= 0xff;
             let mut budget = 1024 * 1024;
-            read_table(&damaged, &mut budget, &mut |_key, _write| ());
+            read_table(&damaged, &mut budget, &mut |_key, _write, _value| ());
         }
         let mut spent = 10;
-        assert!(!read_table(TABLE, &mut spent, &mut |_key, _write| ()));
+        assert!(!read_table(TABLE, &mut spent, &mut |_key, _write, _value| ()));
     }
 
     #[test]

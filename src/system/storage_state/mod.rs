@@ -6,12 +6,16 @@
 //! apply:   [clear] --> each origin in a hidden page --> cookies --> wait until the browser has written it
 //! ```
 //!
+//! `local_storage.rs` and `merging.rs` do the same for a browser that does not run, with the files of its profile.
+//!
 //! Cookies go by `Storage.getCookies` and `Storage.setCookies`, the rest through a page that no tab shows.
 //! Nothing is requested from the network, no script of a page runs, and tabs stay where they are. Values appear
 //! in no log and no error.
 
 mod handle;
 mod leveldb;
+mod local_storage;
+mod merging;
 mod origins;
 mod page;
 mod state;
@@ -26,6 +30,8 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 pub use handle::{Remember, Storage};
+pub(super) use local_storage::LocalStorage;
+pub(super) use origins::of_folder;
 pub use state::{
     Cookie, Database, Fault, Index, Item, LARGEST, MOST_COOKIES, MOST_ORIGINS, ObjectStore,
     OriginStorage, Record, SameSite, StorageState, web_origin,

@@ -66,7 +66,7 @@ fn read(profile: &Path, with_tables: bool) -> (Commits, bool) {
     };
     let Ok(entries) = folder.entries() else { return (commits, false) };
     let (mut left, mut unpacked) = (MOST_BYTES, MOST_BYTES);
-    let mut visit = |key: &[u8], write: Write| {
+    let mut visit = |key: &[u8], write: Write, _value: &[u8]| {
         let key = key.strip_prefix(META).and_then(|key| std::str::from_utf8(key).ok());
         // The storage of a frame within another site has both in its key, and is no origin.
         let Some(origin) = key.and_then(web_origin) else { return };
@@ -100,7 +100,7 @@ fn read(profile: &Path, with_tables: bool) -> (Commits, bool) {
 }
 
 /// The origin of a folder such as `https_example.com_0.indexeddb.leveldb`.
-fn of_folder(name: &str) -> Option<String> {
+pub(in crate::system) fn of_folder(name: &str) -> Option<String> {
     let (name, _kind) = name.split_once(".indexeddb.")?;
     let (scheme, rest) = name.split_once('_')?;
     let (host, port) = rest.rsplit_once('_')?;

@@ -96,7 +96,7 @@ impl SameSite {
 
 impl Cookie {
     /// Reads a cookie of `Storage.getCookies`.
-    pub(super) fn of_browser(read: &Value) -> Option<Self> {
+    pub(in crate::system) fn of_browser(read: &Value) -> Option<Self> {
         let text = |name: &str| read.get(name).and_then(Value::as_str).map(str::to_owned);
         let is = |name: &str| read.get(name) == Some(&Value::Bool(true));
         let key = read.get("partitionKey");

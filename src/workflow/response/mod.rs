@@ -47,6 +47,8 @@ fn settings() -> Value {
         "sequential_key": null,
         "sanitize_on_finish": false,
         "folder_id": null,
+        "name": null,
+        "tags": [],
     })
 }
 

@@ -112,3 +112,75 @@ async fn a_login_moves_from_playwright_into_sessions_and_back() {
     assert_eq!(origins[0]["localStorage"], json!([{ "name": "cart", "value": "3" }]));
     server.stop().await;
 }
+
+/// The items of an origin, by name.
+fn items(state: &Value, origin: &str) -> std::collections::BTreeMap<String, Value> {
+    let origins = state["origins"].as_array().unwrap();
+    let of = origins.iter().find(|it| it["origin"] == origin);
+    let items = of.and_then(|it| it["localStorage"].as_array().cloned()).unwrap_or_default();
+    items.iter().map(|it| (it["name"].as_str().unwrap().to_owned(), it["value"].clone())).collect()
+}
+
+/// The values of cookies, by name.
+fn cookies(state: &Value) -> std::collections::BTreeMap<String, Value> {
+    let all = state["cookies"].as_array().unwrap().iter();
+    all.map(|it| (it["name"].as_str().unwrap().to_owned(), it["value"].clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_moves_from_playwright_into_a_profile_and_out_of_it_without_a_browser() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let file = server.directory.join("state.json");
+    let expected = playwright("make", &site, &file).await;
+    let state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+
+    // Into a profile, which no browser has used yet.
+    let asked = json!({ "name": "Shop", "storage_state": state });
+    let profile = client.post("/v1/browser_profiles", asked).await.ok();
+    assert_eq!((&profile["version"], &profile["browser_version"]), (&json!(1), &json!(null)));
+    let id = profile["browser_profile_id"].clone();
+    let of_profile = format!("/v1/browser_profiles/{}/storage_state", id.as_str().unwrap());
+    let read = client.get(&of_profile).await.ok();
+    assert_eq!(cookies(&read), cookies(&state));
+    assert_eq!(items(&read, &site.url), items(&state, &site.url));
+    assert_eq!(read["origins"][0]["indexedDB"], state["origins"][0]["indexedDB"]);
+
+    // The first page of a session has all of it.
+    let start = site.page("index.html");
+    let from = json!({ "browser_profile_id": id, "start_url": start });
+    let session = id_of(&client.session_of(from.clone()).await);
+    let mut page = Page::of(client, &session).await;
+    page.loaded(&start).await;
+    assert_eq!(page.evaluate("document.querySelector('#who').textContent").await, expected["who"]);
+    assert_eq!(found(client, &session, &site).await, expected);
+    let held = client.send(Method::PUT, &of_profile, Some(state.clone())).await;
+    assert_eq!(held.problem(409, "profile_in_use")["writer"], json!(session));
+    assert_eq!(page.evaluate("localStorage.later = 'yes'").await, "yes");
+    client.close(&session).await.ok();
+
+    // Out of the files that its browser has written, without another browser.
+    let mut local = items(&state, &site.url);
+    local.insert("later".to_owned(), json!("yes"));
+    let read = client.get(&of_profile).await.ok();
+    assert_eq!(cookies(&read), cookies(&state), "{read:#}");
+    assert_eq!(items(&read, &site.url), local);
+    let left_out = read["warning"].as_str().unwrap();
+    assert!(left_out.contains(&format!("IndexedDB of {}", site.url)), "{left_out}");
+    assert_eq!(client.get(&format!("{of_profile}?version=1")).await.ok()["warning"], json!(null));
+
+    // In place of everything else.
+    let origin = json!({ "origin": site.url, "localStorage": [{ "name": "only", "value": "3" }] });
+    let only = json!({ "cookies": [], "origins": [origin] });
+    let replace = format!("{of_profile}?replace=true");
+    assert_eq!(client.send(Method::PUT, &replace, Some(only.clone())).await.ok()["version"], 3);
+    let read = client.get(&of_profile).await.ok();
+    assert_eq!(read, only);
+    let session = id_of(&client.session_of(from).await);
+    let left = found(client, &session, &site).await;
+    assert_eq!(left["local"], json!({ "only": "3" }), "{left:#}");
+    assert_eq!(left.get("version"), None, "{left:#}");
+    assert!(!left["cookies"].to_string().contains("passing"), "{left:#}");
+    server.stop().await;
+}

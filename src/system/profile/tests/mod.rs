@@ -1,6 +1,7 @@
 //! Round trips, and traps in profiles.
 
 mod archives;
+mod states;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -2,16 +2,22 @@
 //!
 //! A profile has one writer at a time: the session named in its row, until that session has ended.
 
+mod adding;
+mod aging;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
+pub(super) use self::adding::add_version;
+pub use self::adding::{Added, add_to};
+pub use self::aging::{bytes, former};
 use super::Db;
 use super::query::{DbError, on};
 use super::sessions::LIVE;
 use super::store::StoreError;
-use super::values::{Page, Reader, all, json, now, one, stored};
+use super::values::{Page, Reader, all, json, now, older, one, stored};
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId, WorkflowPermanentId};
 use crate::domain::labels::{Name, Tags};
 use crate::domain::profile::{Described, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
@@ -230,18 +236,22 @@ pub async fn list(
     filter: Filter,
     page: Page,
 ) -> Result<Vec<ProfileRecord>, DbError> {
+    let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
     let rows: Vec<Row> = on!(db, read, |c| {
-        let query = profiles::table
+        let mut query = profiles::table
             .filter(profiles::organization_id.eq(organization.to_string()))
-            .order((profiles::created_at.desc(), profiles::id.desc()));
+            .into_boxed();
+        if let Some(mark) = page.after {
+            query = query.filter(older!(profiles, mark));
+        }
+        let query = query.order((profiles::created_at.desc(), profiles::id.desc()));
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
     // Neither database compares text of any language without regard to case.
     let found: Vec<ProfileRecord> = all(rows)?;
     let matching = found.into_iter().filter(|profile| filter.matches(profile));
-    let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
-    let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
     Ok(matching.skip(skipped).take(most).collect())
 }
 
@@ -529,6 +539,8 @@ macro_rules! live_writer {
     }};
 }
 
+use {live_writer, locked, profile_of};
+
 /// Makes a live session the writer of its profile, in the row of the profile and in that of the
 /// session. Returns the writer if another live session is it.
 pub(super) async fn claim(
@@ -611,51 +623,6 @@ pub async fn writer(db: &Db, id: ProfileId) -> Result<Option<SessionId>, DbError
     let writer: Option<String> = on!(db, read, |c| Ok(live_writer!(c, profile))).await?;
     let read = Reader { row: "writer" };
     read.parse_some("browser_profiles.writer_id", writer.as_deref())
-}
-
-/// Adds a version, whose archive is stored already, under the next number, and makes it the one that
-/// sessions start from. With `is_new` the profile is made from `profile`. Returns the version with its
-/// number.
-pub(super) async fn add_version(
-    db: &Db,
-    profile: ProfileRecord,
-    is_new: bool,
-    version: VersionRecord,
-) -> Result<VersionRecord, StoreError> {
-    let (row, mut new) = (Row::from(&profile), VersionRow::from(&version));
-    let number: Option<i64> = on!(db, write, |c| {
-        c.transaction(async move |c| {
-            let (id, organization) = (row.id.clone(), row.organization_id.clone());
-            if is_new {
-                let insert = diesel::insert_into(profiles::table).values(row);
-                insert.on_conflict(profiles::id).do_nothing().execute(c).await?;
-            }
-            // A repeated write finds its own row.
-            let again = versions::table.filter(versions::path.eq(new.path.clone()));
-            let known: Option<i64> = again.select(versions::number).first(c).await.optional()?;
-            if known.is_some() {
-                return Ok(known);
-            }
-            let change = (
-                profiles::last_version.eq(profiles::last_version + 1),
-                profiles::current_version.eq(profiles::last_version + 1),
-                profiles::modified_at.eq(now()),
-            );
-            let known = profiles::table
-                .filter(profiles::id.eq(id))
-                .filter(profiles::organization_id.eq(organization));
-            if diesel::update(known.clone()).set(change).execute(c).await? == 0 {
-                return Ok(None);
-            }
-            new.number = known.select(profiles::last_version).first(c).await?;
-            let number = new.number;
-            diesel::insert_into(versions::table).values(new).execute(c).await?;
-            Ok(Some(number))
-        })
-        .await
-    })
-    .await?;
-    Ok(VersionRecord { number: number.ok_or(StoreError::Missing)?, ..version })
 }
 
 /// Sets the profile of a live session.

@@ -1,0 +1,2 @@
+DROP INDEX workflows_name;
+ALTER TABLE workflows DROP COLUMN name;
