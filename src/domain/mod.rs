@@ -17,6 +17,7 @@ pub mod file_name;
 pub mod film;
 pub mod given;
 pub mod hmac;
+pub mod http_credentials;
 pub mod ids;
 pub mod labels;
 pub mod leak;

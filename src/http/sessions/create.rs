@@ -90,7 +90,7 @@ pub struct Request {
     storage_state: Option<StorageState>,
     /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
     /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height},
-    /// flags}`.
+    /// flags, http_credentials: [{origin, username, password}]}`. No answer has a password.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
 }

@@ -60,7 +60,8 @@ pub struct Change {
     /// the present occupant, but not to former ones.
     sanitize_on_release: Option<bool>,
     /// The browser as pages see it, as in the request for a session. A missing field keeps its
-    /// value, and null removes it. The change applies at once in all tabs. `device_scale_factor`,
+    /// value, and null removes it. The change applies at once in all tabs; `http_credentials` apply to
+    /// pages that are loaded from then on. `device_scale_factor`,
     /// `mobile` and `flags` of a running browser stay, and so does that there is a `locale`, `timezone` or
     /// `user_agent`.
     #[schema(value_type = Option<Object>)]

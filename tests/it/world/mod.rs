@@ -13,6 +13,7 @@ mod files;
 mod films;
 mod isolation;
 mod leases;
+mod logins;
 mod network;
 mod pages;
 mod profiles;
