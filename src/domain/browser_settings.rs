@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::browser_policies::Policies;
 use super::http_credentials::HttpCredential;
 
 /// The time zones that Chromium knows, one name a line.
@@ -48,6 +49,12 @@ pub struct BrowserSettings {
     /// The logins for sites that ask by HTTP authentication.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http_credentials: Vec<HttpCredential>,
+    /// The certificates of further authorities that the browser trusts, each in PEM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ca_certificates: Vec<String>,
+    /// Chromium's policies, by name.
+    #[serde(skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
 }
 
 // The numbers come from JSON, which has no NaN.
@@ -202,6 +209,10 @@ pub struct SettingsPatch {
     flags: Option<Option<Vec<String>>>,
     #[serde(deserialize_with = "given")]
     http_credentials: Option<Option<Vec<HttpCredential>>>,
+    #[serde(deserialize_with = "given")]
+    ca_certificates: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "given")]
+    policies: Option<Option<Policies>>,
 }
 
 /// Distinguishes a field that is null from one that is missing.
@@ -237,6 +248,11 @@ impl SettingsPatch {
                 Some(given) => given.iter().flatten().map(HttpCredential::canonical).collect(),
                 None => was.http_credentials,
             },
+            ca_certificates: self
+                .ca_certificates
+                .clone()
+                .map_or(was.ca_certificates, Option::unwrap_or_default),
+            policies: self.policies.clone().map_or(was.policies, Option::unwrap_or_default),
         }
     }
 
@@ -257,6 +273,8 @@ impl SettingsPatch {
             ("mobile", self.mobile.is_some()),
             ("flags", self.flags.is_some()),
             ("http_credentials", self.http_credentials.is_some()),
+            ("ca_certificates", self.ca_certificates.is_some()),
+            ("policies", self.policies.is_some()),
         ];
         fields.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
@@ -290,6 +308,12 @@ impl SettingsPatch {
         }
         if next.flags != settings.flags {
             check("flags", json!(next.flags), change);
+        }
+        if next.ca_certificates != settings.ca_certificates {
+            check("ca_certificates", Value::Null, change);
+        }
+        if next.policies != settings.policies {
+            check("policies", json!(next.policies), change);
         }
         found
     }
@@ -409,8 +433,10 @@ mod tests {
         assert!(fixed(live).is_empty());
         let others = json!({
             "locale": null, "timezone": null, "user_agent": null, "device_scale_factor": 2,
-            "mobile": {},
+            "mobile": {}, "ca_certificates": ["-"], "policies": { "PrintingEnabled": false },
         });
-        assert_eq!(fixed(others), ["locale", "timezone", "device_scale_factor", "mobile"]);
+        let expected =
+            ["locale", "timezone", "device_scale_factor", "mobile", "ca_certificates", "policies"];
+        assert_eq!(fixed(others), expected);
     }
 }

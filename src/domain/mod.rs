@@ -5,7 +5,9 @@
 
 pub mod audit;
 pub mod browser_flags;
+pub mod browser_policies;
 pub mod browser_settings;
+pub mod certificates;
 pub mod checksum;
 pub mod control;
 pub mod deadlines;

@@ -116,6 +116,51 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hostile_policies_and_wrong_certificates_are_refused_by_name() {
+    let server =
+        Setup::fakes().set("isolation.policies_allow", r#"["PrintingEnabled"]"#).start().await;
+    let client = &server.client;
+    let authority = include_str!("../tls/authority.pem");
+    let site = include_str!("../tls/site.pem");
+    let asked = json!({ "settings": {
+        "ca_certificates": [authority, site, "x"],
+        "policies": {
+            "PrintingEnabled": false, "TranslateEnabled": false, "ProxySettings": {},
+            "RemoteDebuggingAllowed": false, "ExtensionInstallForcelist": ["a"],
+        },
+    } });
+    let refused = client.post("/v1/browser_sessions", asked).await.wrong_fields();
+    let expected = [
+        ("body.settings.ca_certificates.1", "not the certificate of an authority"),
+        ("body.settings.ca_certificates.2", "expected one certificate in PEM"),
+        (
+            "body.settings.policies.ExtensionInstallForcelist",
+            "ExtensionInstallForcelist could undo",
+        ),
+        ("body.settings.policies.ProxySettings", "ProxySettings could undo the isolation"),
+        ("body.settings.policies.RemoteDebuggingAllowed", "RemoteDebuggingAllowed could undo"),
+        ("body.settings.policies.TranslateEnabled", "is not among isolation.policies_allow"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for (field, reason) in expected {
+        assert!(refused[field].contains(reason), "{refused:?}");
+    }
+
+    // The programs of this server have no namespaces.
+    let asked = json!({ "settings": { "policies": { "PrintingEnabled": false } } });
+    let failed = client.ask_for_session(asked).await.problem(424, "policies_unavailable");
+    assert!(failed.to_string().contains("isolation.network"), "{failed:#}");
+
+    // A running browser keeps both.
+    let id = client.session_id().await;
+    let change = json!({ "ca_certificates": [authority], "policies": { "PrintingEnabled": true } });
+    let refused = patch(client, &id, change).await.wrong_fields();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused.values().all(|reason| reason.contains("needs a new session")), "{refused:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
     let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/chromium");
     let other = std::env::temp_dir().join(format!("greenroom-other-{}", std::process::id()));

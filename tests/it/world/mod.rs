@@ -16,6 +16,7 @@ mod leases;
 mod logins;
 mod network;
 mod pages;
+mod policies;
 mod profiles;
 mod rotating;
 mod rules;

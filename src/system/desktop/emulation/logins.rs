@@ -51,7 +51,7 @@ impl Logins {
         (Self { wanted, applied }, serve(devtools, wants, applies))
     }
 
-    /// Replaces the logins.
+    /// Replaces the logins, for pages that are loaded from now on.
     pub(super) fn apply(&self, credentials: &[HttpCredential]) {
         self.wanted.send_if_modified(|wanted| {
             let changes = wanted.credentials != credentials;
@@ -122,7 +122,7 @@ async fn follow(
     loop {
         let Wanted { credentials, number } = wanted.borrow_and_update().clone();
         if credentials.is_empty() {
-            // The end of the connection ends it in the browser.
+            // The browser forgets the patterns with the connection.
             return Ok(());
         }
         answers.credentials = usable(credentials);
