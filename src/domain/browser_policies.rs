@@ -170,8 +170,8 @@ pub fn problems(policies: &Policies, allowed: &[String]) -> Vec<(String, String)
             if !allowed.iter().any(|known| known == name) {
                 return Err(format!("{name} is not among isolation.policies_allow"));
             }
-            match is_exempting(name, value) {
-                true => Err(format!("{name} takes addresses of http and https only")),
+            match leads_elsewhere(name, value) {
+                true => Err(format!("{name} takes addresses with `https://` or `http://` only")),
                 false => Ok(()),
             }
         });
@@ -182,19 +182,22 @@ pub fn problems(policies: &Policies, allowed: &[String]) -> Vec<(String, String)
     found
 }
 
-/// True for a list that exempts addresses which are not those of sites.
-fn is_exempting(name: &str, value: &Value) -> bool {
-    let is_other = |entry: &Value| {
-        let text = entry.as_str().unwrap_or("*").trim().to_ascii_lowercase();
-        // A host, with a port and a path if wanted, has no scheme.
-        let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_owned(), rest));
-        text.starts_with('*')
-            || scheme.is_some_and(|(scheme, rest)| {
-                let is_port = rest.starts_with(|first: char| first.is_ascii_digit());
-                !matches!(scheme.as_str(), "http" | "https") && !is_port
-            })
+/// True for a value that leads to addresses which are not those of sites, such as internal pages.
+fn leads_elsewhere(name: &str, value: &Value) -> bool {
+    let is_site = |text: &str| {
+        let text = text.trim().to_ascii_lowercase();
+        text.starts_with("https://") || text.starts_with("http://")
     };
-    name == "URLAllowlist" && value.as_array().is_none_or(|entries| entries.iter().any(is_other))
+    match name {
+        "HomepageLocation" | "NewTabPageLocation" | "DefaultSearchProviderSearchURL" => {
+            !value.as_str().is_some_and(is_site)
+        }
+        // A host without a scheme stands for every scheme.
+        "URLAllowlist" => !value
+            .as_array()
+            .is_some_and(|entries| entries.iter().all(|it| it.as_str().is_some_and(is_site))),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -285,19 +288,26 @@ mod tests {
         }
         let many: Policies = (0..101).map(|number| (format!("P{number}"), json!(1))).collect();
         assert_eq!(problems(&many, &[])[0].0, "");
-        let long = json!({ "HomepageLocation": "x".repeat(64 * 1024) });
+        let long = json!({ "DefaultSearchProviderName": "x".repeat(64 * 1024) });
         assert_eq!(refused(long, &harmless())[0].0, "");
     }
 
     #[test]
-    fn an_exemption_names_sites_only() {
-        let allowed = ["URLAllowlist".to_owned()];
-        let checked = |value: Value| refused(json!({ "URLAllowlist": value }), &allowed).len();
-        assert_eq!(checked(json!(["https://a.example/x", "b.example:8443", ".c.example"])), 0);
-        for entry in ["file:///etc/*", "chrome://settings", "*", "*://a", "FILE://", "data:x"] {
-            assert_eq!(checked(json!([entry])), 1, "{entry}");
+    fn no_value_leads_to_files_or_internal_pages() {
+        let list = ["URLAllowlist".to_owned()];
+        let exempts = |value: Value| refused(json!({ "URLAllowlist": value }), &list).len();
+        assert_eq!(exempts(json!(["https://a.example/x", "HTTP://b.example:8080"])), 0);
+        for entry in ["file:///etc/*", "chrome://settings", "*", "*://a", "a.example", "data:x"] {
+            assert_eq!(exempts(json!([entry])), 1, "{entry}");
         }
-        assert_eq!(checked(json!("https://a.example")), 1);
-        assert_eq!(checked(json!([1])), 1);
+        assert_eq!(exempts(json!("https://a.example")), 1);
+        assert_eq!(exempts(json!([1])), 1);
+        for name in ["HomepageLocation", "NewTabPageLocation", "DefaultSearchProviderSearchURL"] {
+            let set = |value: Value| refused(json!({ name: value }), &harmless()).len();
+            assert_eq!(set(json!("https://a.example/{searchTerms}")), 0);
+            for value in [json!("chrome://settings"), json!("file:///etc/passwd"), json!(1)] {
+                assert_eq!(set(value), 1, "{name}");
+            }
+        }
     }
 }

@@ -27,8 +27,10 @@ pub struct HttpCredential {
 
 impl PartialEq for HttpCredential {
     fn eq(&self, other: &Self) -> bool {
-        let public = |it: &Self| (it.origin.clone(), it.username.clone());
-        public(self) == public(other) && self.password.expose() == other.password.expose()
+        let Self { origin, username, password } = self;
+        *origin == other.origin
+            && *username == other.username
+            && password.expose() == other.password.expose()
     }
 }
 
