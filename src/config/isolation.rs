@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::browser_flags::check_name;
+use crate::domain::browser_policies;
 use crate::egress::rule::Rule;
 use crate::live::devtools::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
@@ -88,6 +89,10 @@ pub struct Isolation {
     /// Permissions that uploaded extensions may have although they could undo the isolation, such as
     /// `debugger`.
     pub extension_permissions_allow: Vec<String>,
+    /// The names of the Chromium policies that clients may set for their browser, such as
+    /// `PrintingEnabled`; by default those that change pages and windows only. Policies that could
+    /// undo the isolation are refused.
+    pub policies_allow: Vec<String>,
     /// Directories below which a driver of this machine may have its own folder, to which its
     /// finished downloads are copied.
     pub handover_directories: Vec<PathBuf>,
@@ -108,6 +113,7 @@ impl Default for Isolation {
             devtools_allow: Vec::new(),
             flags_allow: Vec::new(),
             extension_permissions_allow: Vec::new(),
+            policies_allow: browser_policies::HARMLESS.map(str::to_owned).to_vec(),
             handover_directories,
         }
     }
@@ -116,8 +122,11 @@ impl Default for Isolation {
 impl Isolation {
     /// Returns the invalid settings, with the reason for each.
     pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
-        let wrong = self.flags_allow.iter().filter_map(|name| check_name(name).err());
-        wrong.map(|reason| ("flags_allow", reason)).collect()
+        let flags = self.flags_allow.iter().filter_map(|name| check_name(name).err());
+        let policies = self.policies_allow.iter();
+        let policies = policies.filter_map(|name| browser_policies::check_name(name).err());
+        let flags = flags.map(|reason| ("flags_allow", reason));
+        flags.chain(policies.map(|reason| ("policies_allow", reason))).collect()
     }
 
     /// Returns the confinement of programs, with this program as the launcher.

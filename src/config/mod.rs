@@ -226,13 +226,14 @@ impl Settings {
         }
     }
 
-    /// Returns the flags, executables and extensions that clients may choose for their browsers.
+    /// Returns the flags, executables, extensions and policies that clients may choose for their browsers.
     pub fn browsers(&self) -> BrowserChoices {
         BrowserChoices {
             executables: self.desktop.executables.keys().cloned().collect(),
             flags: self.isolation.flags_allow.clone(),
             extensions: self.desktop.extensions.keys().cloned().collect(),
             permissions: self.isolation.extension_permissions_allow.clone(),
+            policies: self.isolation.policies_allow.clone(),
         }
     }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::query::{DbError, on};
 use super::sealed::{
-    ECHO, FORMER_SIGNER, KEY_SIGNER, PROXY, REQUEST, SEALED, SETTINGS, SIGNER, seal_proxies,
-    seal_proxy,
+    ECHO, FORMER_SIGNER, KEY_SIGNER, PROXY, REQUEST, SEALED, SETTINGS, SIGNER, seal_passwords,
+    seal_proxies, seal_proxy,
 };
 use super::{Db, Pools};
 use crate::domain::sealing::{SealError, SecretLocation, Vault, is_sealed};
@@ -215,6 +215,7 @@ struct Session {
     id: String,
     proxy: Option<String>,
     echo: Value,
+    settings: Option<Value>,
     modified_at: NaiveDateTime,
 }
 
@@ -226,7 +227,13 @@ impl Former for Session {
                 .filter(sessions::id.gt(after))
                 .order(sessions::id)
                 .limit(BATCH)
-                .select((sessions::id, sessions::proxy, sessions::echo, sessions::modified_at));
+                .select((
+                    sessions::id,
+                    sessions::proxy,
+                    sessions::echo,
+                    sessions::settings,
+                    sessions::modified_at,
+                ));
             Ok(query.load(c).await?)
         })
         .await
@@ -240,7 +247,8 @@ impl Former for Session {
         if let Some(proxy) = &mut self.proxy {
             seal_proxy(vault, SecretLocation { kind: PROXY, of: &self.id }, proxy)?;
         }
-        seal_proxies(vault, SecretLocation { kind: ECHO, of: &self.id }, &mut self.echo)
+        seal_proxies(vault, SecretLocation { kind: ECHO, of: &self.id }, &mut self.echo)?;
+        seal_passwords(vault, &self.id, self.settings.as_mut())
     }
 
     async fn replace(self, sealed: Self, db: &Db) -> Result<usize, DbError> {
@@ -249,7 +257,11 @@ impl Former for Session {
             let session = sessions::table
                 .filter(sessions::id.eq(self.id))
                 .filter(sessions::modified_at.eq(self.modified_at));
-            let change = (sessions::proxy.eq(sealed.proxy), sessions::echo.eq(sealed.echo));
+            let change = (
+                sessions::proxy.eq(sealed.proxy),
+                sessions::echo.eq(sealed.echo),
+                sessions::settings.eq(sealed.settings),
+            );
             Ok(diesel::update(session).set(change).execute(c).await?)
         })
         .await

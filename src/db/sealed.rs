@@ -10,16 +10,24 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
-use crate::domain::sealing::{SealError, SecretLocation, Vault, each_proxy, has_credentials};
+use crate::domain::sealing::{
+    SealError, SecretLocation, Vault, each_proxy, has_credentials, is_sealed,
+};
 use crate::schema::{api_keys, webhooks};
 
 pub(super) const PROXY: &str = "browser_sessions.proxy";
 pub(super) const ECHO: &str = "browser_sessions.echo";
+pub(super) const BROWSER: &str = "browser_sessions.settings";
 pub(super) const REQUEST: &str = "workflow_runs.request";
 pub(super) const SETTINGS: &str = "workflows.settings";
 pub(super) const SIGNER: &str = "webhooks.signer";
 pub(super) const FORMER_SIGNER: &str = "webhooks.former_signer";
 pub(super) const KEY_SIGNER: &str = "api_keys.signer";
+
+/// The member of a session's settings with the logins of its browser.
+pub(super) const LOGINS: &str = "http_credentials";
+/// The member of a login with its password.
+pub(super) const PASSWORD: &str = "password";
 
 /// The pattern of every sealed text.
 pub(super) const SEALED: &str = "sealed:v1:%";
@@ -72,6 +80,27 @@ pub(super) fn open_proxies(vault: &Vault, place: SecretLocation<'_>, members: &m
     match opening {
         Ok(()) => (),
     }
+}
+
+/// Returns the passwords in the settings of a session's browser.
+pub(super) fn passwords(settings: Option<&mut Value>) -> impl Iterator<Item = &mut String> {
+    let logins = settings.and_then(|settings| settings.get_mut(LOGINS)?.as_array_mut());
+    logins.into_iter().flatten().filter_map(|login| match login.get_mut(PASSWORD) {
+        Some(Value::String(text)) => Some(text),
+        Some(_) | None => None,
+    })
+}
+
+/// Seals the passwords in the settings of a session's browser.
+pub(super) fn seal_passwords(
+    vault: &Vault,
+    session: &str,
+    settings: Option<&mut Value>,
+) -> Result<(), SealError> {
+    for text in passwords(settings).filter(|text| !is_sealed(text)) {
+        *text = vault.seal(SecretLocation { kind: BROWSER, of: session }, text)?;
+    }
+    Ok(())
 }
 
 impl Db {

@@ -76,6 +76,8 @@ pub struct BrowserChoices {
     pub extensions: Vec<String>,
     /// The permissions that uploaded extensions may have although they are forbidden.
     pub permissions: Vec<String>,
+    /// The names of the allowed policies, such as `PrintingEnabled`.
+    pub policies: Vec<String>,
 }
 
 impl BrowserChoices {

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::browser_policies::Policies;
+use super::http_credentials::HttpCredential;
+
 /// The time zones that Chromium knows, one name a line.
 const TIME_ZONES: &str = include_str!("time_zones.txt");
 
@@ -43,6 +46,15 @@ pub struct BrowserSettings {
     /// The extensions: ids of uploaded ones, and names in `desktop.extensions`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+    /// The logins for sites that ask by HTTP authentication.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http_credentials: Vec<HttpCredential>,
+    /// The certificates of further authorities that the browser trusts, each in PEM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ca_certificates: Vec<String>,
+    /// Chromium's policies, by name.
+    #[serde(skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
 }
 
 // The numbers come from JSON, which has no NaN.
@@ -93,7 +105,7 @@ impl Default for Mobile {
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvalidSetting {
     /// The path of the setting, such as `geolocation.latitude`.
-    pub field: &'static str,
+    pub field: String,
     /// The value that was given.
     pub input: Value,
     /// The reason, as a lower-case phrase.
@@ -118,12 +130,19 @@ impl BrowserSettings {
         })
     }
 
+    /// Returns the settings that may be recorded in a file: those without secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        Self { http_credentials: Vec::new(), ..self.clone() }
+    }
+
     /// Returns the settings whose values are not allowed.
     pub fn invalid(&self) -> Vec<InvalidSetting> {
         let mut found = Vec::new();
-        let mut check = |field, input: Value, holds: bool, reason: &str| {
+        let mut check = |field: &str, input: Value, holds: bool, reason: &str| {
             if !holds {
-                found.push(InvalidSetting { field, input, reason: reason.to_owned() });
+                let (field, reason) = (field.to_owned(), reason.to_owned());
+                found.push(InvalidSetting { field, input, reason });
             }
         };
         if let Some(locale) = &self.locale {
@@ -160,6 +179,10 @@ impl BrowserSettings {
             check("mobile.width", json!(width), fits(width), "expected 200 to 2000 pixels");
             check("mobile.height", json!(height), fits(height), "expected 200 to 2000 pixels");
         }
+        for (path, reason) in HttpCredential::problems(&self.http_credentials) {
+            // The value may be a password.
+            check(&format!("http_credentials{path}"), Value::Null, false, &reason);
+        }
         found
     }
 }
@@ -184,6 +207,12 @@ pub struct SettingsPatch {
     mobile: Option<Option<Mobile>>,
     #[serde(deserialize_with = "given")]
     flags: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "given")]
+    http_credentials: Option<Option<Vec<HttpCredential>>>,
+    #[serde(deserialize_with = "given")]
+    ca_certificates: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "given")]
+    policies: Option<Option<Policies>>,
 }
 
 /// Distinguishes a field that is null from one that is missing.
@@ -215,6 +244,15 @@ impl SettingsPatch {
             flags: self.flags.clone().map_or(was.flags, Option::unwrap_or_default),
             executable: was.executable,
             extensions: was.extensions,
+            http_credentials: match &self.http_credentials {
+                Some(given) => given.iter().flatten().map(HttpCredential::canonical).collect(),
+                None => was.http_credentials,
+            },
+            ca_certificates: self
+                .ca_certificates
+                .clone()
+                .map_or(was.ca_certificates, Option::unwrap_or_default),
+            policies: self.policies.clone().map_or(was.policies, Option::unwrap_or_default),
         }
     }
 
@@ -234,6 +272,9 @@ impl SettingsPatch {
             ("device_scale_factor", self.device_scale_factor.is_some()),
             ("mobile", self.mobile.is_some()),
             ("flags", self.flags.is_some()),
+            ("http_credentials", self.http_credentials.is_some()),
+            ("ca_certificates", self.ca_certificates.is_some()),
+            ("policies", self.policies.is_some()),
         ];
         fields.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
@@ -243,8 +284,9 @@ impl SettingsPatch {
     pub fn fixed(&self, settings: &BrowserSettings) -> Vec<InvalidSetting> {
         let next = self.applied_to(settings);
         let mut found = Vec::new();
-        let mut check = |field, input: Value, reason: &str| {
-            found.push(InvalidSetting { field, input, reason: reason.to_owned() });
+        let mut check = |field: &str, input: Value, reason: &str| {
+            let (field, reason) = (field.to_owned(), reason.to_owned());
+            found.push(InvalidSetting { field, input, reason });
         };
         let removal =
             "a running browser takes another value, but not none: this needs a new session";
@@ -266,6 +308,12 @@ impl SettingsPatch {
         }
         if next.flags != settings.flags {
             check("flags", json!(next.flags), change);
+        }
+        if next.ca_certificates != settings.ca_certificates {
+            check("ca_certificates", Value::Null, change);
+        }
+        if next.policies != settings.policies {
+            check("policies", json!(next.policies), change);
         }
         found
     }
@@ -342,7 +390,7 @@ mod tests {
             (json!({ "mobile": { "height": 5000 } }), "mobile.height"),
         ] {
             let found = patched(patch.clone()).invalid();
-            let fields: Vec<_> = found.iter().map(|invalid| invalid.field).collect();
+            let fields: Vec<_> = found.iter().map(|invalid| invalid.field.as_str()).collect();
             assert_eq!(fields, [field], "{patch}");
         }
         for patch in [
@@ -376,17 +424,19 @@ mod tests {
             patched(json!({ "locale": "fr", "timezone": "UTC", "color_scheme": "dark" }));
         let fixed = |patch: Value| {
             let patch: SettingsPatch = serde_json::from_value(patch).unwrap();
-            patch.fixed(&settings).iter().map(|fixed| fixed.field).collect::<Vec<_>>()
+            patch.fixed(&settings).into_iter().map(|fixed| fixed.field).collect::<Vec<_>>()
         };
         let live = json!({
             "locale": "de", "timezone": "Asia/Tokyo", "user_agent": "a", "color_scheme": null,
-            "geolocation": null, "mobile": null,
+            "geolocation": null, "mobile": null, "http_credentials": [],
         });
         assert!(fixed(live).is_empty());
         let others = json!({
             "locale": null, "timezone": null, "user_agent": null, "device_scale_factor": 2,
-            "mobile": {},
+            "mobile": {}, "ca_certificates": ["-"], "policies": { "PrintingEnabled": false },
         });
-        assert_eq!(fixed(others), ["locale", "timezone", "device_scale_factor", "mobile"]);
+        let expected =
+            ["locale", "timezone", "device_scale_factor", "mobile", "ca_certificates", "policies"];
+        assert_eq!(fixed(others), expected);
     }
 }

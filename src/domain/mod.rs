@@ -5,7 +5,9 @@
 
 pub mod audit;
 pub mod browser_flags;
+pub mod browser_policies;
 pub mod browser_settings;
+pub mod certificates;
 pub mod checksum;
 pub mod control;
 pub mod deadlines;
@@ -17,6 +19,7 @@ pub mod file_name;
 pub mod film;
 pub mod given;
 pub mod hmac;
+pub mod http_credentials;
 pub mod ids;
 pub mod labels;
 pub mod leak;

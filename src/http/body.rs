@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::caller::{Bearer, Operator, key_of};
 use super::front::Front;
 use super::problem::Problem;
-use super::validation::{FieldError, PathStep, RequestPart};
+use super::validation::{FieldError, PathStep, RequestPart, is_secret};
 use crate::domain::given::{Fault, TextList, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
@@ -479,6 +479,9 @@ fn steps_of(path: &Path, fault: &Fault) -> Vec<PathStep> {
     steps
 }
 
+/// The message for a field with a secret whose type is wrong.
+const OTHER_TYPE: &str = "expected a value of another type";
+
 fn field_error(part: RequestPart, steps: Vec<PathStep>, fault: Fault, whole: &Value) -> FieldError {
     let mut input = whole;
     for step in &steps {
@@ -495,6 +498,9 @@ fn field_error(part: RequestPart, steps: Vec<PathStep>, fault: Fault, whole: &Va
     let (kind, msg) = match fault {
         Fault::Missing { .. } => ("missing", "Field required".to_owned()),
         Fault::Unknown { field, known } => ("extra_forbidden", unknown_field(&field, &known)),
+        // serde's messages repeat the value.
+        Fault::Type { .. } if is_secret(&steps) => ("type_error", OTHER_TYPE.to_owned()),
+        Fault::Value { .. } if is_secret(&steps) => ("value_error", OTHER_TYPE.to_owned()),
         Fault::Type { message } => ("type_error", message),
         Fault::Value { message } => ("value_error", message),
     };

@@ -6,6 +6,9 @@ use serde_json::Value;
 /// The maximum length of a value that an error repeats, in bytes of JSON.
 const LONGEST_INPUT: usize = 1024;
 
+/// Members that hold secrets, of which an error repeats nothing.
+const SECRET: [&str; 1] = ["http_credentials"];
+
 /// The part of a request that a field belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestPart {
@@ -65,10 +68,11 @@ impl FieldError {
         Self { kind, loc, msg: msg.into(), input: Value::Null, ctx: None }
     }
 
-    /// Adds the rejected value, if it is small.
+    /// Adds the rejected value, if it is small and holds no secret.
     #[must_use]
     pub fn given(mut self, input: Value) -> Self {
-        if input.to_string().len() <= LONGEST_INPUT {
+        if !is_secret(&self.loc) && !has_secret(&input) && input.to_string().len() <= LONGEST_INPUT
+        {
             self.input = input;
         }
         self
@@ -98,6 +102,22 @@ impl FieldError {
     }
 }
 
+/// True if the path leads to or through a member that holds secrets.
+pub fn is_secret(steps: &[PathStep]) -> bool {
+    steps.iter().any(|step| matches!(step, PathStep::Name(name) if SECRET.contains(&name.as_str())))
+}
+
+/// True if a value has such a member anywhere.
+fn has_secret(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| SECRET.contains(&name.as_str()) || has_secret(value))
+        }
+        Value::Array(items) => items.iter().any(has_secret),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// Parses a path such as `blocks[2].url`, as [`FieldError::place`] writes it.
 pub fn steps(place: &str) -> Vec<PathStep> {
     place
@@ -108,4 +128,25 @@ pub fn steps(place: &str) -> Vec<PathStep> {
             None => PathStep::Name(step.to_owned()),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_error_repeats_no_value_that_may_be_a_password() {
+        let error = |place: &str, input: Value| {
+            FieldError::new(RequestPart::Body, steps(place), "type_error", "wrong")
+                .given(input)
+                .input
+        };
+        let login = json!({ "http_credentials": [{ "password": "hunter2" }] });
+        assert_eq!(error("settings.http_credentials[0].password", json!("hunter2")), Value::Null);
+        assert_eq!(error("settings", login.clone()), Value::Null);
+        assert_eq!(error("", json!([{ "settings": login }])), Value::Null);
+        assert_eq!(error("settings.locale", json!("x")), json!("x"));
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::Value;
 
 use super::field_error::steps;
-pub use super::field_error::{FieldError, PathStep, RequestPart};
+pub use super::field_error::{FieldError, PathStep, RequestPart, is_secret};
 use super::problem::Problem;
 
 /// Collects the errors of several fields of a request, to report all at once.

@@ -62,6 +62,104 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn logins_for_sites_are_shown_without_their_passwords(database) {
+        let server = Setup::fakes().on(database).start().await;
+        let client = &server.client;
+        let login = |origin: &str, username: &str, password: &str| {
+            json!({ "origin": origin, "username": username, "password": password })
+        };
+        for (wrong, fields) in [
+            (
+                json!([
+                    login("https://a.example/x", "a:b", "hunter2\n"),
+                    login("https://a.example", "ann", ""),
+                    login("https://A.example:443", "ann", ""),
+                ]),
+                &["0.origin", "0.username", "0.password", "2.origin"][..],
+            ),
+            (json!([{ "origin": "https://a.example", "username": "ann" }]), &["0.password"]),
+            (json!([{ "origin": "https://a.example", "password": "hunter2" }]), &["0.username"]),
+            (json!(["hunter2"]), &["0"]),
+            (json!({ "hunter2": 1 }), &[""]),
+        ] {
+            let asked = json!({ "settings": { "http_credentials": wrong } });
+            let refused = client.post("/v1/browser_sessions", asked).await;
+            let text = String::from_utf8_lossy(&refused.bytes).into_owned();
+            assert!(!text.contains("hunter2"), "{text}");
+            let mut expected: Vec<String> = Vec::new();
+            for field in fields {
+                let path = format!("body.settings.http_credentials.{field}");
+                expected.push(path.trim_end_matches('.').to_owned());
+            }
+            expected.sort();
+            let found: Vec<String> = refused.wrong_fields().into_keys().collect();
+            assert_eq!(found, expected);
+        }
+        let logins = json!([login("HTTPS://A.example/", "ann", "hunter2")]);
+        let asked = json!({ "settings": { "http_credentials": logins } });
+        let session = client.session_of(asked).await;
+        let shown = json!([{ "origin": "https://a.example", "username": "ann" }]);
+        assert_eq!(session["settings"]["http_credentials"], shown);
+        let id = id_of(&session);
+        // Another setting leaves them as they are.
+        let changed = patch(client, &id, json!({ "timezone": "UTC" })).await.ok();
+        assert_eq!(changed["settings"]["http_credentials"], shown);
+        let logins = json!({ "http_credentials": [login("http://b.example:80", "bob", "")] });
+        let changed = patch(client, &id, logins).await.ok();
+        let shown = json!([{ "origin": "http://b.example", "username": "bob" }]);
+        assert_eq!(changed["settings"]["http_credentials"], shown);
+        let none = patch(client, &id, json!({ "http_credentials": null })).await.ok();
+        assert_eq!(none["settings"].get("http_credentials"), None);
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_policies_and_wrong_certificates_are_refused_by_name() {
+    let server =
+        Setup::fakes().set("isolation.policies_allow", r#"["PrintingEnabled"]"#).start().await;
+    let client = &server.client;
+    let authority = include_str!("../tls/authority.pem");
+    let site = include_str!("../tls/site.pem");
+    let asked = json!({ "settings": {
+        "ca_certificates": [authority, site, "x"],
+        "policies": {
+            "PrintingEnabled": false, "TranslateEnabled": false, "ProxySettings": {},
+            "RemoteDebuggingAllowed": false, "ExtensionInstallForcelist": ["a"],
+        },
+    } });
+    let refused = client.post("/v1/browser_sessions", asked).await.wrong_fields();
+    let expected = [
+        ("body.settings.ca_certificates.1", "not the certificate of an authority"),
+        ("body.settings.ca_certificates.2", "expected one certificate in PEM"),
+        (
+            "body.settings.policies.ExtensionInstallForcelist",
+            "ExtensionInstallForcelist could undo",
+        ),
+        ("body.settings.policies.ProxySettings", "ProxySettings could undo the isolation"),
+        ("body.settings.policies.RemoteDebuggingAllowed", "RemoteDebuggingAllowed could undo"),
+        ("body.settings.policies.TranslateEnabled", "is not among isolation.policies_allow"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for (field, reason) in expected {
+        assert!(refused[field].contains(reason), "{refused:?}");
+    }
+
+    // The programs of this server have no namespaces.
+    let asked = json!({ "settings": { "policies": { "PrintingEnabled": false } } });
+    let failed = client.ask_for_session(asked).await.problem(424, "policies_unavailable");
+    assert!(failed.to_string().contains("isolation.network"), "{failed:#}");
+
+    // A running browser keeps both.
+    let id = client.session_id().await;
+    let change = json!({ "ca_certificates": [authority], "policies": { "PrintingEnabled": true } });
+    let refused = patch(client, &id, change).await.wrong_fields();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused.values().all(|reason| reason.contains("needs a new session")), "{refused:?}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_gets_the_browser_and_the_flags_that_the_operator_allows() {
     let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/chromium");

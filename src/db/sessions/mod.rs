@@ -11,6 +11,7 @@ use self::row::Row;
 use super::Db;
 use super::organizations::locked;
 use super::query::{DbError, on};
+use super::sealed::seal_passwords;
 use super::store::{Ended, Full, Rotated, Started, StoreError};
 use super::values::{
     Page, all, coalesce, counted, insert_by, insert_once, json, now, older, one, stored,
@@ -437,7 +438,8 @@ pub(super) async fn change_settings(
     id: SessionId,
     settings: BrowserSettings,
 ) -> Result<(), StoreError> {
-    let settings = row::settings(&settings);
+    let mut settings = row::settings(&settings);
+    db.sealing(|vault| seal_passwords(vault, &id.to_string(), settings.as_mut()))?;
     let changed = on!(db, write, |c| {
         let change = (sessions::settings.eq(settings), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)

@@ -9,7 +9,10 @@ use serde_json::Value;
 
 use super::super::Db;
 use super::super::query::DbError;
-use super::super::sealed::{ECHO, PROXY, Secrets, open_proxies, opened, seal_proxies, seal_proxy};
+use super::super::sealed::{
+    BROWSER, ECHO, LOGINS, PASSWORD, PROXY, Secrets, open_proxies, opened, passwords,
+    seal_passwords, seal_proxies, seal_proxy,
+};
 use super::super::values::{Reader, json, stored};
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
@@ -86,7 +89,8 @@ impl Row {
 impl Secrets for Row {
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
         let (of, proxy, echo) = self.columns();
-        seal_columns(vault, of, proxy, echo)
+        seal_columns(vault, of, proxy, echo)?;
+        seal_passwords(vault, &self.id, self.settings.as_mut())
     }
 
     fn open(&mut self, vault: &Vault) {
@@ -95,6 +99,8 @@ impl Secrets for Row {
             opened(vault, SecretLocation { kind: PROXY, of }, proxy);
         }
         open_proxies(vault, SecretLocation { kind: ECHO, of }, echo);
+        let place = SecretLocation { kind: BROWSER, of: &self.id };
+        passwords(self.settings.as_mut()).for_each(|text| opened(vault, place, text));
     }
 }
 
@@ -130,9 +136,19 @@ impl From<&SessionSpec> for EgressColumns {
     }
 }
 
-/// The column of the settings, which is null if none is given.
+/// The column of the settings, with passwords that are not sealed; null if none is given.
 pub(super) fn settings(settings: &BrowserSettings) -> Option<Value> {
-    (*settings != BrowserSettings::default()).then(|| json(settings))
+    if *settings == BrowserSettings::default() {
+        return None;
+    }
+    let mut column = json(settings);
+    let logins = column.get_mut(LOGINS).and_then(Value::as_array_mut).into_iter().flatten();
+    for (login, credential) in logins.zip(&settings.http_credentials) {
+        if let Some(members) = login.as_object_mut() {
+            members.insert(PASSWORD.to_owned(), credential.password.expose().into());
+        }
+    }
+    Some(column)
 }
 
 /// The column of the tags, which is null if there are none.

@@ -15,6 +15,7 @@ use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::egress::{EgressIdentity, EgressLists, NetworkLevel};
+use crate::domain::http_credentials::HttpCredential;
 use crate::domain::labels::Tags;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
@@ -84,6 +85,11 @@ fn any_occupancy() -> impl Strategy<Value = Occupancy> {
     ]
 }
 
+fn credential() -> HttpCredential {
+    let (origin, username) = ("https://a.example".to_owned(), "ann".to_owned());
+    HttpCredential { origin, username, password: "secret".into() }
+}
+
 fn any_spec() -> impl Strategy<Value = SessionSpec> {
     let url = prop::option::of("https://[a-z]{1,8}\\.example/[a-z?=&%0-9]{0,8}");
     (200..=7680_u32, 200..=7680_u32, url, 0..u32::MAX, any::<bool>()).prop_map(
@@ -104,6 +110,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             tags: if some { Tags::new(["a", "team:b"]).unwrap() } else { Tags::default() },
             settings: BrowserSettings {
                 locale: some.then(|| "de-DE".to_owned()),
+                http_credentials: some.then(credential).into_iter().collect(),
                 ..BrowserSettings::default()
             },
             profile: some.then(|| ProfileUse {

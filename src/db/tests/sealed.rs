@@ -7,6 +7,7 @@ use crate::db::store::Store as _;
 use crate::db::testing::{TestDb, mint, on_both, time, workflow};
 use crate::db::{Db, api_keys, runs, sessions, webhooks, workflows};
 use crate::domain::hmac::Signer;
+use crate::domain::http_credentials::HttpCredential;
 use crate::domain::quota::Limits;
 use crate::domain::run::{RunRecord, WorkflowRecord};
 use crate::domain::sealing::Vault;
@@ -35,6 +36,11 @@ async fn written(db: &Db, world: &TestDb) -> Rows {
     let mut session = tenant.session(1);
     session.spec.proxy = with_proxy()["proxy_location"]["url"].as_str().unwrap().parse().ok();
     session.spec.echo = with_proxy();
+    session.spec.settings.http_credentials = vec![HttpCredential {
+        origin: "https://a.example".to_owned(),
+        username: "ann".to_owned(),
+        password: PASSWORD.into(),
+    }];
     db.insert_session(session.clone(), Limits::default()).await.unwrap();
     let run = RunRecord { request: with_proxy(), ..tenant.run(1) };
     db.insert_run(run.clone(), Limits::default()).await.unwrap();
@@ -72,6 +78,7 @@ async fn at_rest(world: &TestDb, rows: &Rows) -> String {
     let workflow = workflows::latest(db, of, rows.workflow.permanent_id).await.unwrap().unwrap();
     let proxy = session.spec.proxy.unwrap();
     let mut all = format!("{proxy} {} {} {}", session.spec.echo, run.request, workflow.settings);
+    all += session.spec.settings.http_credentials[0].password.expose();
     if world.postgres.is_none() {
         for name in ["greenroom.db", "greenroom.db-wal"] {
             let bytes = std::fs::read(world.dir.join(name)).unwrap_or_default();
@@ -96,6 +103,9 @@ fn no_secret_is_in_a_row_in_the_clear() {
         // A changed value is sealed as well.
         rows.session.spec.echo["other"] = 2.into();
         db.change_egress(rows.session.id, rows.session.spec.clone()).await.unwrap();
+        rows.session.spec.settings.locale = Some("de".to_owned());
+        let settings = rows.session.spec.settings.clone();
+        db.change_settings(rows.session.id, settings).await.unwrap();
         let all = at_rest(world, &rows).await;
         assert!(all.contains("sealed:v1:"));
         for secret in secrets() {

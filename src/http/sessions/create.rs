@@ -90,7 +90,8 @@ pub struct Request {
     storage_state: Option<StorageState>,
     /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
     /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height},
-    /// flags}`.
+    /// flags, http_credentials: [{origin, username, password}], ca_certificates: [PEM], policies:
+    /// {name: value}}`. No answer has a password.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
 }
@@ -289,7 +290,7 @@ impl Request {
         let settings = settings::new(
             self.settings.as_ref(),
             self.browser_type.as_deref(),
-            &front.world.settings.browsers,
+            settings::Terms::of(front),
             &mut fields,
         );
         fields.finish()?;

@@ -64,9 +64,10 @@ pub struct Change {
     /// the present occupant, but not to former ones.
     sanitize_on_release: Option<bool>,
     /// The browser as pages see it, as in the request for a session. A missing field keeps its
-    /// value, and null removes it. The change applies at once in all tabs. `device_scale_factor`,
-    /// `mobile` and `flags` of a running browser stay, and so does that there is a `locale`, `timezone` or
-    /// `user_agent`.
+    /// value, and null removes it. The change applies at once in all tabs; `http_credentials` apply
+    /// to pages that are loaded from then on. `device_scale_factor`, `mobile`, `flags`,
+    /// `ca_certificates` and `policies` of a running browser stay, and so does that there is a
+    /// `locale`, `timezone` or `user_agent`.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
     /// The name, unique among the organization's sessions that have not ended; null removes it.
@@ -266,8 +267,8 @@ async fn apply(
         let known = super::find(front, organization, id).await?.record;
         let mut fields = Fields::new();
         let runs = known.desktop.is_some();
-        let choices = &front.world.settings.browsers;
-        settings::check_change(&patch, &known.spec.settings, choices, runs, &mut fields);
+        let terms = settings::Terms::of(front);
+        settings::check_change(&patch, &known.spec.settings, terms, runs, &mut fields);
         fields.finish()?;
         let message = ChangeSettings { patch };
         let view = ask_session(front, Route { organization, session: id, message }).await?;

@@ -1,7 +1,12 @@
 //! The field `settings` of a request: the browser as pages see it.
 
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
 use crate::domain::browser_flags::BrowserChoices;
+use crate::domain::browser_policies;
 use crate::domain::browser_settings::{BrowserSettings, InvalidSetting, SettingsPatch};
+use crate::domain::certificates;
 use crate::domain::ids::ExtensionId;
 use crate::http::caller::Caller;
 use crate::http::extensions;
@@ -47,26 +52,47 @@ impl Chosen {
     }
 }
 
+/// The choices that a client has, and the time at which it chooses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) choices: &'a BrowserChoices,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl<'a> Terms<'a> {
+    /// Returns the terms of this server at present.
+    pub(super) fn of(front: &'a Front) -> Self {
+        Self { choices: &front.world.settings.browsers, now: front.world.clock.now() }
+    }
+}
+
 /// Returns the settings of a new session. Wrong ones are added to `fields`.
 pub(super) fn new(
     patch: Option<&SettingsPatch>,
     browser_type: Option<&str>,
-    choices: &BrowserChoices,
+    terms: Terms<'_>,
     fields: &mut Fields,
 ) -> BrowserSettings {
     let settings = patch.map(|patch| patch.applied_to(&BrowserSettings::default()));
     let settings = settings.unwrap_or_default();
-    check(&settings, choices, fields);
+    check(&settings, terms, fields);
+    let choices = terms.choices;
     let executable = browser_type
         .and_then(|name| fields.check("browser_type", name, choices.executable(name)).flatten());
     BrowserSettings { executable, ..settings }
 }
 
-fn check(settings: &BrowserSettings, choices: &BrowserChoices, fields: &mut Fields) {
+fn check(settings: &BrowserSettings, Terms { choices, now }: Terms<'_>, fields: &mut Fields) {
     refuse(settings.invalid(), fields);
     if let Err((index, reason)) = choices.check_flags(&settings.flags) {
         let flag = settings.flags.get(index).cloned();
         fields.refuse(&format!("settings.flags[{index}]"), flag.unwrap_or_default(), reason);
+    }
+    for (path, reason) in certificates::problems(&settings.ca_certificates, now) {
+        fields.refuse(&format!("settings.ca_certificates{path}"), Value::Null, reason);
+    }
+    for (path, reason) in browser_policies::problems(&settings.policies, &choices.policies) {
+        fields.refuse(&format!("settings.policies{path}"), Value::Null, reason);
     }
 }
 
@@ -74,12 +100,12 @@ fn check(settings: &BrowserSettings, choices: &BrowserChoices, fields: &mut Fiel
 pub(super) fn check_change(
     patch: &SettingsPatch,
     settings: &BrowserSettings,
-    choices: &BrowserChoices,
+    terms: Terms<'_>,
     runs: bool,
     fields: &mut Fields,
 ) {
     // Settings that stay were checked when they were given.
-    check(&patch.applied_to(&BrowserSettings::default()), choices, fields);
+    check(&patch.applied_to(&BrowserSettings::default()), terms, fields);
     if runs {
         refuse(patch.fixed(settings), fields);
     }

@@ -93,6 +93,8 @@ pub struct Start<'a> {
     pub no_sandbox: bool,
     /// The network of the browser; the server's own if none.
     pub network: Option<Network<'a>>,
+    /// The policies of the browser; those of the machine if none.
+    pub policies: Option<&'a confine::spec::Policies>,
 }
 
 /// The network of a browser.
@@ -172,6 +174,7 @@ pub fn spawn(
     let mut confined = settings.confinement.of(ProgramKind::Chromium, path, landlock);
     if let (Some(confined), Some(network)) = (&mut confined, &start.network) {
         confined.network = network.namespace.cloned();
+        confined.policies = start.policies.cloned();
     }
     let program = Program {
         confined,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! spec --> program --> descriptors --> control group --> session --> limits --> network
-//!      --> shared memory
+//!      --> shared memory --> policies
 //!      --> privileges --> user --> Landlock --> working directory --> status --> execution
 //! ```
 //!
@@ -24,6 +24,7 @@
 
 mod descriptors;
 pub mod landlock;
+mod managed;
 mod network;
 mod order;
 pub mod place;
@@ -83,6 +84,13 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     if let Some(network) = &spec.network {
         network::join(network)?;
         shared_memory::separate()?;
+    }
+    if let Some(policies) = &spec.policies {
+        if spec.network.is_none() {
+            let cause = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(failed(Step::Policies, "the program has no mount namespace")(cause));
+        }
+        managed::show(policies)?;
     }
     prepare::no_new_privileges()?;
     let landlock = spec.landlock.as_ref();

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::spec::{Landlock, Network, ProgramKind, Spec, User};
+use super::spec::{Landlock, Network, Policies, ProgramKind, Spec, User};
 use crate::system::process::{MARKER, Program};
 
 /// The confinement of all sessions' programs, as configured.
@@ -30,6 +30,8 @@ pub struct Confined {
     pub landlock: Option<Landlock>,
     /// The network namespace to join; the server's own if none.
     pub network: Option<Network>,
+    /// The policies of the browser; those of the machine if none.
+    pub policies: Option<Policies>,
     /// The file to which the launcher appends its report.
     pub status: Option<PathBuf>,
     /// True if the program runs as the server's user, even if the session has its own.
@@ -74,6 +76,7 @@ impl Confinement {
             kind,
             landlock,
             network: None,
+            policies: None,
             status: None,
             is_of_server: kind == ProgramKind::Egress,
         })
@@ -111,6 +114,7 @@ impl Confined {
             open_files: program.open_files.map(u64::from),
             keep: Vec::new(),
             network: self.network.clone(),
+            policies: self.policies.clone(),
             user: user.filter(|_| !self.is_of_server),
             landlock: self.landlock.clone(),
         };

@@ -76,6 +76,10 @@ pub struct Spec {
     /// The network namespace to join; the server's own if none.
     #[serde(default)]
     pub network: Option<Network>,
+    /// The policies of the browser; those of the machine if none. They need a network to join,
+    /// with which the program gets a mount namespace.
+    #[serde(default)]
+    pub policies: Option<Policies>,
     /// The user that the program runs as; the launcher's own if none.
     #[serde(default)]
     pub user: Option<User>,
@@ -92,6 +96,16 @@ pub struct Network {
     pub user: Option<PathBuf>,
     /// The network namespace, as `/proc/<pid>/task/<id>/ns/net`.
     pub network: PathBuf,
+}
+
+/// The policies of a browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    /// The folder of the browser below `/etc`, such as `/etc/chromium`.
+    pub folder: PathBuf,
+    /// The file with the policies of the session, as JSON.
+    pub file: PathBuf,
 }
 
 /// A user and a group that own only the files of one session.

@@ -52,6 +52,8 @@ pub enum Step {
     Network,
     /// Mounts private shared memory.
     SharedMemory,
+    /// Shows the policies of the session.
+    Policies,
     /// Forbids gaining new privileges.
     Privileges,
     /// Changes the user and drops capabilities.
@@ -77,6 +79,7 @@ impl fmt::Display for Step {
             Self::Limits => "limits",
             Self::Network => "network",
             Self::SharedMemory => "shared memory",
+            Self::Policies => "policies",
             Self::Privileges => "privileges",
             Self::User => "user",
             Self::Landlock => "landlock",

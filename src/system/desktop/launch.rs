@@ -27,6 +27,7 @@ use super::directory::{Directory, Saved};
 use super::emulation::{self, Emulation};
 use super::files::Uploads;
 use super::first_state::FirstState;
+use super::managed::managed;
 use super::networking::{self, Found};
 use super::record::Record;
 use super::repairs::Repairs;
@@ -382,6 +383,7 @@ impl Desktops {
         directory
             .set_started_settings(wanted)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
+        let policies = managed(&directory, wanted, &chromium_path, network.as_ref())?;
         // The start page is opened once the browser has its login, and the settings are in force.
         let has_state = restored.is_some() || order.storage_state.is_some();
         let must_wait = emulation::is_needed(wanted) || !extensions.is_empty();
@@ -401,6 +403,7 @@ impl Desktops {
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),
+            policies: policies.as_ref(),
         };
         let chromium = browser::spawn(&chromium_path, &start, settings, runtime)?;
         undo.lock().note(|parts| parts.chromium = Some(chromium.clone()));

@@ -15,6 +15,7 @@ mod first_state;
 mod former;
 mod keeper;
 mod launch;
+mod managed;
 mod memory;
 mod network;
 mod networking;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::Saved;
 use super::emulation::Emulation;
+use super::managed::managed;
 use super::memory::Memory;
 use super::networking::{self, Found};
 use super::running::LiveDesktop;
@@ -168,6 +169,7 @@ impl LiveDesktop {
             made.parts.way = made.desktops.way(&made.order).await;
         }
         let network = networking::up(made.parts.way.as_ref()).await?;
+        let policies = managed(&directory, &wanted, &path, network.as_ref())?;
         let no_sandbox = made.desktops.no_sandbox(&path, &directory).await;
         made.identity.sandbox = Some(!no_sandbox);
         let start = browser::Start {
@@ -185,6 +187,7 @@ impl LiveDesktop {
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),
+            policies: policies.as_ref(),
         };
         let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
         made.parts.chromium = Some(chromium.clone());

@@ -138,7 +138,7 @@ async fn an_extension_runs_in_its_session_also_when_it_is_deleted_and_the_browse
 }
 
 /// Kills the browser, and resolves when another one runs.
-async fn crash(server: &TestServer, id: &str) {
+pub(super) async fn crash(server: &TestServer, id: &str) {
     let killed = server.program(id, "/chromium");
     TestServer::kill(killed);
     eventually("another browser runs", async || {

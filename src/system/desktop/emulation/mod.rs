@@ -10,6 +10,7 @@
 //! it is idle.
 
 mod client_hints;
+mod logins;
 mod overrides;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
+use self::logins::Logins;
 use self::overrides::{Overrides, TargetKind};
 use super::directory::{Directory, absent, replace};
 use crate::domain::browser_settings::BrowserSettings;
@@ -61,6 +63,7 @@ struct Wanted {
 pub(super) struct Emulation {
     wanted: watch::Sender<Wanted>,
     applied: watch::Receiver<u64>,
+    logins: Logins,
     _ended: DropGuard,
 }
 
@@ -74,6 +77,7 @@ impl Emulation {
         runtime: &Handle,
     ) -> Self {
         let ended = CancellationToken::new();
+        let (logins, answering) = Logins::start(devtools.clone(), wanted.http_credentials.clone());
         let (wanted, wants) = watch::channel(Wanted { settings: wanted, number: 1 });
         let (applies, applied) = watch::channel(0);
         let work = Work { devtools, started, wanted: wants, applied: applies };
@@ -82,10 +86,10 @@ impl Emulation {
             tokio::select! {
                 () = over.cancelled() => {}
                 _exit = chromium.exited() => {}
-                () = work.run() => {}
+                ((), ()) = async { tokio::join!(work.run(), answering) } => {}
             }
         });
-        Self { wanted, applied, _ended: ended.drop_guard() }
+        Self { wanted, applied, logins, _ended: ended.drop_guard() }
     }
 
     /// The settings that the browser should have now.
@@ -104,6 +108,7 @@ impl Emulation {
             changes
         };
         self.wanted.send_if_modified(is_new);
+        self.logins.apply(&settings.http_credentials);
         self.in_force()
     }
 
@@ -115,18 +120,22 @@ impl Emulation {
     /// Resolves when the settings are in force in all present targets, or after some seconds.
     pub(super) fn in_force(&self) -> BoxFuture<'static, ()> {
         let (mut applied, number) = (self.applied.clone(), self.wanted.borrow().number);
-        Box::pin(async move {
+        let logins = self.logins.in_force();
+        let overrides = async move {
             let in_force = applied.wait_for(|applied| *applied >= number);
             if timeout(APPLYING, in_force).await.is_err() {
                 warn!("a page has not taken the settings of the session yet");
             }
+        };
+        Box::pin(async move {
+            tokio::join!(overrides, logins);
         })
     }
 }
 
-/// True if a browser needs overrides for the settings with which it is started.
+/// True if a browser needs overrides or logins for the settings with which it is started.
 pub(super) fn is_needed(settings: &BrowserSettings) -> bool {
-    !Overrides::of(settings, settings, "").is_empty()
+    !Overrides::of(settings, settings, "").is_empty() || !settings.http_credentials.is_empty()
 }
 
 /// Navigates a page. Resolves when the request has been sent; the page loads meanwhile.
@@ -158,10 +167,11 @@ impl Directory {
     /// Records the settings with which the browser is started, for the next server.
     pub(super) fn set_started_settings(&self, settings: &BrowserSettings) -> io::Result<()> {
         let file = self.started_settings_file();
-        if *settings == BrowserSettings::default() {
+        let settings = settings.without_secrets();
+        if settings == BrowserSettings::default() {
             return absent(std::fs::remove_file(file));
         }
-        replace(&file, &serde_json::to_vec(settings).unwrap_or_default())
+        replace(&file, &serde_json::to_vec(&settings).unwrap_or_default())
     }
 
     /// The settings with which the browser was started. If they are not on record, overrides set
