@@ -284,7 +284,6 @@ impl Session {
         }
         self.record.occupancy = next;
         self.record.modified_at = now;
-        self.follow();
         self.use_changed();
     }
 

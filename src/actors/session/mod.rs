@@ -122,7 +122,7 @@ use crate::db::store::Ended;
 use crate::domain::deadlines::Warnings;
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
-use crate::domain::occupancy::Queue;
+use crate::domain::occupancy::{Generation, Queue};
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
@@ -178,7 +178,7 @@ pub struct Session {
     /// A token that is canceled when the session begins to end: viewers are disconnected.
     ended: CancellationToken,
     /// The pictures that are taken while the session is occupied.
-    following: Option<Following>,
+    following: Option<(Generation, Following)>,
     filming: Filming,
     /// The task that stores the browser's downloads.
     collecting: Option<Collecting>,
