@@ -41,6 +41,7 @@ pub mod idempotency;
 pub mod leases;
 pub mod nodes;
 pub mod organizations;
+pub mod outbox;
 pub mod profiles;
 pub mod purging;
 pub mod retention;

@@ -120,9 +120,9 @@ use super::views::{SessionView, WaiterView};
 use super::world::World;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Warnings;
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, NewEvent};
 use crate::domain::lease::LeaseHash;
-use crate::domain::occupancy::{Generation, Queue};
+use crate::domain::occupancy::{Generation, Occupancy, Queue};
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
@@ -172,6 +172,8 @@ pub struct Session {
     storing: bool,
     /// The lease of the latest begin whose write has an unknown outcome.
     doubtful: Option<LeaseHash>,
+    /// The latest change of the occupancy whose write has an unknown outcome, with its events.
+    unsure: Option<(Occupancy, Vec<NewEvent>)>,
     queue: Queue<Waiting>,
     /// The connected viewers, and the control of the browser.
     watchers: Watchers,
@@ -245,6 +247,7 @@ impl Session {
             turns: VecDeque::new(),
             storing: false,
             doubtful: None,
+            unsure: None,
             queue: Queue::new(world.settings.max_waiters),
             watchers: Watchers::default(),
             ended: CancellationToken::new(),
