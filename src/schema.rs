@@ -149,6 +149,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_outbox (id) {
+        id -> Text,
+        organization_id -> Text,
+        kind -> Text,
+        session_id -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        data -> Json,
+        happened_at -> Timestamp,
+    }
+}
+
+diesel::table! {
     event_sequences (organization_id) {
         organization_id -> Text,
         last_seq -> Int8,
@@ -342,6 +354,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     browser_sessions,
     debug_sessions,
     egress_usage,
+    event_outbox,
     event_sequences,
     idempotency_keys,
     leases,

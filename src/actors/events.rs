@@ -1,8 +1,9 @@
 //! The queue through which actors record events.
 //!
 //! Recording an event costs one push. The owner of the [`PendingEvents`] end numbers, stores and publishes
-//! events, without any mailbox. Acknowledgments do not wait for events; those of the last moments
-//! before the server is killed are lost.
+//! events, without any mailbox. Acknowledgments do not wait for numbers. The event of a begin or a release is
+//! stored with it, in one transaction; of other events those of the last moments before the server is killed
+//! are lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,18 +80,30 @@ impl Events {
 
     /// Records an event of `subject`. `data` must not contain secrets.
     pub fn record(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
-        let (subject, at) = (subject.into(), self.clock.now());
+        self.send([self.make(subject, kind, data)]);
+    }
+
+    /// Makes an event of `subject`, to be stored with the change that it reports, and then [sent](Self::send).
+    /// `data` must not contain secrets.
+    pub fn make(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) -> NewEvent {
+        let at = self.clock.now();
+        NewEvent { id: self.mint.mint(at), subject: subject.into(), kind, data, at }
+    }
+
+    /// Puts events in the queue, in this order.
+    pub fn send(&self, events: impl IntoIterator<Item = NewEvent>) {
         // Held during the send, so that a gap event keeps its place in the order.
         let mut lost = self.shared.lost.lock();
-        if self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-            *lost.entry(subject.organization).or_default() += 1;
-            return;
-        }
-        let gaps = gaps(&mut lost, &self.mint, at);
-        let event = NewEvent { id: self.mint.mint(at), subject, kind, data, at };
-        for event in gaps.into_iter().chain([event]) {
-            self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-            let _ = self.queue.send(event); // At the end of the server there is no receiver.
+        for event in events {
+            if self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+                *lost.entry(event.subject.organization).or_default() += 1;
+                continue;
+            }
+            let gaps = gaps(&mut lost, &self.mint, event.at);
+            for event in gaps.into_iter().chain([event]) {
+                self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+                let _ = self.queue.send(event); // At the end of the server there is no receiver.
+            }
         }
     }
 

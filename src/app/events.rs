@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, warn};
 
 use super::Task;
 use crate::actors::clock::Clock;
 use crate::actors::events::{PendingEvents, Settings};
-use crate::db::{Db, DbError, events, idempotency};
+use crate::db::{Db, DbError, events, idempotency, outbox};
 use crate::domain::event::NewEvent;
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{NodeId, OrganizationId};
 
 /// The most events that are written in one batch.
 const MOST: usize = 200;
@@ -25,6 +25,10 @@ const CONFLICTS: u32 = 3;
 /// The shortest interval between two deletions of old events, while new events arrive.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 
+/// The interval between two searches for events without a number, and their age: their server numbers them
+/// within moments, or has died.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// The time for which the response to a request is kept under its idempotency key.
 const KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -32,8 +36,19 @@ const KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: PendingEvents) -> Task {
     tokio::spawn(async move {
         let mut forgotten: Option<Instant> = None;
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let batch = pending.next(MOST).await;
+            let batch = tokio::select! {
+                batch = pending.next(MOST) => batch,
+                _ = sweeps.tick() => {
+                    let old = clock.now() - SWEEP;
+                    if let Err(cause) = number(&db, async || outbox::from_before(&db, old).await).await {
+                        warn!("events that another server has left have no numbers yet: {cause}");
+                    }
+                    continue;
+                }
+            };
             if batch.is_empty() {
                 return;
             }
@@ -49,6 +64,27 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
             }
         }
     })
+}
+
+/// Numbers the events that a former server on this node stored and did not number, before those of this
+/// server.
+pub(super) async fn settle(db: &Db, node: NodeId) -> Result<(), DbError> {
+    number(db, async || outbox::of_node(db, node).await).await
+}
+
+/// Numbers events until `left` returns none.
+async fn number(
+    db: &Db,
+    left: impl AsyncFn() -> Result<Vec<NewEvent>, DbError>,
+) -> Result<(), DbError> {
+    loop {
+        let events = left().await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        debug!("{} events of a former server are numbered", events.len());
+        events::append(db, events).await?;
+    }
 }
 
 /// The latest event numbers, by organization.

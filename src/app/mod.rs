@@ -150,6 +150,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
+    events::settle(&db, node).await.context("the events of the former server cannot be stored")?;
     let storing_events = events::start(db.clone(), clock, settings.events, pending);
     let left = recovery::settle(&db, &world).await?;
     world.quotas.refresh(&db).await?;

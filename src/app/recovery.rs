@@ -93,15 +93,17 @@ async fn evict(
     let release = Event::Release { generation: held.generation, lease: held.lease };
     let vacant = session.occupancy.after(release)?;
     let idle = world.settings.idle().map(|idle| world.clock.now() + idle);
-    let stored = world.store.occupy(session.id, held.generation, vacant.clone(), idle).await;
-    stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
-    info!("session {} was released: {} has ended", session.id, held.occupant);
     let data = json!({
         "runnable_type": held.occupant.runnable_type,
         "runnable_id": held.occupant.runnable_id,
         "generation": held.generation,
     });
-    world.events.record(&*session, EventKind::OccupancyReleased, data);
+    let event = world.events.make(&*session, EventKind::OccupancyReleased, data);
+    let events = vec![event.clone()];
+    let stored = world.store.occupy(session.id, held.generation, vacant.clone(), idle, events).await;
+    stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
+    world.events.send([event]);
+    info!("session {} was released: {} has ended", session.id, held.occupant);
     session.occupancy = vacant;
     session.deadlines.idle_expires_at = idle.or(session.deadlines.idle_expires_at);
     Ok(())

@@ -21,7 +21,7 @@ use super::webhooks::Row as Webhook;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
 use crate::domain::ids::{EventId, OrganizationId, RunId, SessionId, WebhookMessageId};
 use crate::schema::{
-    event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
+    event_outbox as outbox, event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
 };
 
 /// The most events about refused requests that are read for one run.
@@ -106,9 +106,9 @@ pub struct Extent {
     pub forgotten: i64,
 }
 
-/// Stores events and the webhook messages about them, all or none. Returns the latest number of
-/// each organization concerned. Events that are stored already are unchanged, so that the call can
-/// be repeated.
+/// Numbers and stores events, and the webhook messages about them, all or none. Returns the latest number
+/// of each organization concerned. Events that have a number already are unchanged, so that the call can
+/// be repeated. They leave the [outbox](super::outbox).
 ///
 /// # Errors
 ///
@@ -120,9 +120,9 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
     let mint = Arc::clone(&db.mint);
     on!(db, write, |c| {
         c.transaction(async move |c| {
-            let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+            let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
             let columns = (events::id, events::organization_id, events::happened_at);
-            let known = events::table.filter(events::id.eq_any(ids)).select(columns);
+            let known = events::table.filter(events::id.eq_any(ids.clone())).select(columns);
             let known: Vec<(String, String, NaiveDateTime)> = known.load(c).await?;
             let known: BTreeMap<_, _> =
                 known.into_iter().map(|(id, owner, at)| (id, (owner, at))).collect();
@@ -145,19 +145,19 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 let name = organization.to_string();
                 let own: Vec<Row> =
                     new.iter().filter(|row| row.organization_id == name).cloned().collect();
+                let count = i64::try_from(own.len()).unwrap_or(0);
                 let first = (
                     sequences::organization_id.eq(name.clone()),
-                    sequences::last_seq.eq(0_i64),
+                    sequences::last_seq.eq(count),
                     sequences::forgotten_seq.eq(0_i64),
                 );
-                let insert = diesel::insert_into(sequences::table).values(first);
-                insert.on_conflict(sequences::organization_id).do_nothing().execute(c).await?;
-                let count = i64::try_from(own.len()).unwrap_or(0);
-                let raised = sequences::last_seq.eq(sequences::last_seq + count);
-                let raise = diesel::update(sequences::table.find(name.clone())).set(raised);
-                raise.execute(c).await?;
-                let last = sequences::table.find(name.clone()).select(sequences::last_seq);
-                let last: i64 = last.first(c).await?;
+                let raise = diesel::insert_into(sequences::table)
+                    .values(first)
+                    .on_conflict(sequences::organization_id)
+                    .do_update()
+                    .set(sequences::last_seq.eq(sequences::last_seq + count))
+                    .returning(sequences::last_seq);
+                let last: i64 = raise.get_result(c).await?;
                 let subscribed: Vec<Webhook> = webhooks::table
                     .filter(webhooks::organization_id.eq(name.clone()))
                     .filter(webhooks::paused.eq(false))
@@ -178,6 +178,8 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 }
                 latest.insert(organization, last);
             }
+            let numbered = outbox::table.filter(outbox::id.eq_any(ids));
+            diesel::delete(numbered).execute(c).await?;
             Ok(latest)
         })
         .await

@@ -93,16 +93,15 @@ impl Db {
     /// Empties SQLite's write-ahead log, which contains old pages. `secure_delete` clears the file
     /// itself.
     async fn empty_log(&self) -> Result<(), DbError> {
-        self.run(|pools, _patience| async move {
-            if let Pools::Sqlite { write, .. } = &*pools {
-                let mut connection = write.get().await?;
-                diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)")
-                    .execute(&mut connection)
-                    .await?;
-            }
-            Ok(())
-        })
-        .await
+        let Pools::Sqlite(sqlite) = &*self.pools else { return Ok(()) };
+        let emptied = sqlite.writer.alone(|connection| {
+            Box::pin(async move {
+                let empty = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)");
+                empty.execute(connection).await?;
+                Ok(())
+            })
+        });
+        emptied.await
     }
 }
 

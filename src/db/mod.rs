@@ -4,8 +4,8 @@
 //! [`store::Store`], which their tests replace.
 //!
 //! SQLite and PostgreSQL run the same queries, see `query`. The tables are defined in two
-//! directories of migrations. With SQLite there is one connection that writes and a few that only
-//! read.
+//! directories of migrations. With SQLite there is one connection that writes, on a thread of its own
+//! (`writer`), and a few that only read.
 //!
 //! 1. A time is written in whole microseconds, so that it is read back equal.
 //! 2. Every query ends within the time limit of the settings; otherwise it returns
@@ -14,6 +14,7 @@
 //! 4. A refusal by the database is [`DbError::Rejected`] and is never retried unchanged; an
 //!    outage is [`DbError::Unavailable`] and may be retried.
 
+mod answers;
 mod error;
 mod file;
 mod former;
@@ -21,8 +22,10 @@ mod open;
 mod query;
 mod sealed;
 mod settings;
+mod sqlite;
 mod tls;
 mod values;
+mod writer;
 mod writes;
 
 pub mod store;
@@ -38,6 +41,7 @@ pub mod idempotency;
 pub mod leases;
 pub mod nodes;
 pub mod organizations;
+pub mod outbox;
 pub mod profiles;
 pub mod purging;
 pub mod retention;
@@ -57,25 +61,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::SqliteConnection;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::runtime::Handle;
 
 pub use self::error::{DbError, Outage, Reason, Rejection};
-use self::file::File;
 pub use self::former::Resealed;
 pub use self::open::OpenError;
 pub use self::settings::{DatabaseUrl, Settings};
+use self::sqlite::SqliteConn;
 pub use self::values::{Mark, Page};
 use crate::domain::ids::Mint;
 use crate::domain::sealing::Vault;
 
-type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
-
 enum Pools {
-    Sqlite { write: Pool<SqliteConn>, read: Pool<SqliteConn>, file: File },
+    Sqlite(sqlite::Database),
     Postgres(Pool<AsyncPgConnection>),
 }
 
@@ -103,8 +103,8 @@ impl Db {
     /// [`DbError::Unavailable`] if it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         use diesel_async::RunQueryDsl as _;
-        if let Pools::Sqlite { file, .. } = &*self.pools {
-            file.check()?;
+        if let Pools::Sqlite(sqlite) = &*self.pools {
+            sqlite.file.check()?;
         }
         query::on!(self, read, |c| {
             diesel::sql_query("SELECT 1").execute(c).await?;
@@ -113,14 +113,11 @@ impl Db {
         .await
     }
 
-    /// Closes every connection: idle ones now, and those in use when their query ends. Every later
-    /// query fails with [`DbError::Unavailable`].
+    /// Closes every connection: idle ones now, and those in use when their queries and the waiting changes
+    /// end. Every later query fails with [`DbError::Unavailable`].
     pub fn close(&self) {
         match &*self.pools {
-            Pools::Sqlite { write, read, .. } => {
-                write.close();
-                read.close();
-            }
+            Pools::Sqlite(sqlite) => sqlite.close(),
             Pools::Postgres(pool) => pool.close(),
         }
     }
@@ -129,7 +126,7 @@ impl Db {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &*self.pools {
-            Pools::Sqlite { .. } => "Db(SQLite)",
+            Pools::Sqlite(_) => "Db(SQLite)",
             Pools::Postgres(_) => "Db(PostgreSQL)",
         })
     }

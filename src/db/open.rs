@@ -22,13 +22,18 @@ use diesel_async::pooled_connection::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt as _;
+use futures_util::future::ready;
 use tokio::runtime::Handle;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 
+use super::answers::Answers;
+use super::error::{DbError, Outage};
 use super::file::File;
-use super::{Db, Pools, Settings, SqliteConn, tls};
+use super::sqlite::{Database, SqliteConn};
+use super::writer::Writer;
+use super::{Db, Pools, Settings, tls};
 use crate::domain::ids::Mint;
 
 pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -108,14 +113,14 @@ impl Db {
         let runtime = Handle::current();
         let url = settings.url.as_ref().map(|url| url.reveal().to_owned());
         let pools = match url {
-            None => sqlite(settings, data_dir.join("greenroom.db")).await?,
+            None => sqlite(settings, data_dir.join("greenroom.db"), &runtime).await?,
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
                 postgres(settings, &url, &runtime).await?
             }
             Some(url) => {
                 let path = url.strip_prefix("sqlite:").ok_or(OpenError::UnknownKind)?;
                 let path = path.strip_prefix("//").unwrap_or(path);
-                sqlite(settings, PathBuf::from(path)).await?
+                sqlite(settings, PathBuf::from(path), &runtime).await?
             }
         };
         let mint = Arc::new(Mint::new(rand::random()));
@@ -129,7 +134,11 @@ impl Db {
     }
 }
 
-async fn sqlite(settings: &Settings, path: PathBuf) -> Result<Pools, OpenError> {
+async fn sqlite(
+    settings: &Settings,
+    path: PathBuf,
+    runtime: &Handle,
+) -> Result<Pools, OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -153,29 +162,25 @@ async fn sqlite(settings: &Settings, path: PathBuf) -> Result<Pools, OpenError> 
     };
     blocking(migrating).await?;
 
-    let writer = manager(RecyclingMethod::Fast, name.clone(), move |name| {
-        let name = name.to_owned();
-        async move {
-            let connect = move || sqlite_connection(&name, busy, false);
-            let connection = tokio::task::spawn_blocking(connect).await.map_err(not_made)??;
-            Ok(SqliteConn::new(connection))
+    let connect = {
+        let name = name.clone();
+        move || match sqlite_connection(&name, busy, false) {
+            Ok(connection) => Ok(SqliteConn::new(connection)),
+            Err(cause) => Err(DbError::Unavailable(Outage::new(cause))),
         }
-        .boxed()
-    });
+    };
+    let file = Arc::new(File::new(path.clone(), &known));
+    // A query may wait for a connection or for the writer, and then run.
+    let answers = Answers::within(busy * 2, runtime);
+    let (waiting, handle) = (Arc::clone(&answers), runtime.clone());
+    let writer = Writer::start(Box::new(connect), Arc::clone(&file), waiting, busy, handle)
+        .map_err(|source| OpenError::File { path, source })?;
+    // A reader is made by the blocking thread that runs its first query.
     let reader = manager(RecyclingMethod::Fast, name, move |name| {
-        let name = name.to_owned();
-        async move {
-            let connect = move || sqlite_connection(&name, busy, true);
-            let connection = tokio::task::spawn_blocking(connect).await.map_err(not_made)??;
-            Ok(SqliteConn::new(connection))
-        }
-        .boxed()
+        ready(sqlite_connection(name, busy, true).map(SqliteConn::new)).boxed()
     });
-    Ok(Pools::Sqlite {
-        write: pool(writer, 1, settings)?,
-        read: pool(reader, settings.sqlite_readers.get(), settings)?,
-        file: File::new(path, &known),
-    })
+    let readers = pool(reader, settings.sqlite_readers.get(), settings)?;
+    Ok(Pools::Sqlite(Database { writer, readers, file, answers, runtime: runtime.clone() }))
 }
 
 fn sqlite_connection(

@@ -9,7 +9,7 @@ use super::values::now;
 use crate::domain::ids::OrganizationId;
 use crate::schema::{
     api_keys, artifacts, audit_events, browser_profiles, browser_sessions, debug_sessions,
-    egress_usage, event_sequences, idempotency_keys, leases, organizations, session_events,
+    egress_usage, event_outbox, event_sequences, idempotency_keys, leases, organizations, session_events,
     webhook_deliveries, webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
 };
 
@@ -68,6 +68,7 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     deleted += delete_some!(db, id, artifacts);
     deleted += delete_some!(db, id, workflow_run_blocks);
     deleted += delete_some!(db, id, debug_sessions);
+    deleted += delete_some!(db, id, event_outbox);
     deleted += delete_some!(db, id, session_events);
     deleted += delete_some!(db, id, audit_events);
     if deleted > 0 {

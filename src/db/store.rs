@@ -10,6 +10,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
+use crate::domain::event::NewEvent;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
@@ -128,12 +129,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces the occupancy by `next`, if its generation is still `expected` and the session has
     /// not ended. Otherwise fails with [`StoreError::Conflict`] or [`StoreError::Final`]. If the
     /// session becomes vacant, `idle` is the time at which it will have been vacant for too long.
+    /// The `events` about the change are stored in its transaction, without their numbers.
     fn occupy(
         &self,
         id: SessionId,
         expected: Generation,
         next: Occupancy,
         idle: Option<DateTime<Utc>>,
+        events: Vec<NewEvent>,
     ) -> Stored;
 
     /// Stores that the session runs.

@@ -10,6 +10,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
+use crate::domain::event::NewEvent;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
@@ -48,6 +49,7 @@ store! {
         expected: Generation,
         next: Occupancy,
         idle: Option<DateTime<Utc>>,
+        events: Vec<NewEvent>,
     ) -> () = sessions::occupy;
     start_session(id: SessionId, started: Started) -> () = sessions::start;
     retry_session(id: SessionId) -> () = sessions::retry;

@@ -99,6 +99,35 @@ async fn a_stream_goes_on_where_it_was_when_the_server_was_killed() {
     server.stop().await;
 }
 
+on_both_databases! {
+    async fn no_acknowledged_begin_or_release_lacks_its_event_after_a_kill(database) {
+        let mut server = Setup::fakes().on(database).start().await;
+        let id = server.client.session_id().await;
+        for _ in 0..10 {
+            let begun = server.client.begin(&id, "ann", 60).await.ok();
+            server.client.release(&id, &Lease::of(&begun)).await.ok();
+        }
+        server.client.begin(&id, "bob", 60).await.ok();
+        TestServer::kill(server.pid());
+        server.ended().await;
+        server.serve().await;
+
+        let path = format!("/v1/browser_sessions/{id}/events");
+        let page = server.client.events(&path).await;
+        let events = page["events"].as_array().unwrap().iter();
+        let told = events.filter(|it| it["kind"].as_str().unwrap().starts_with("occupancy."));
+        let told: Vec<_> = told
+            .map(|it| (it["kind"].as_str().unwrap(), it["data"]["generation"].as_i64().unwrap()))
+            .collect();
+        let pairs = (1..=10).flat_map(|it| [("occupancy.begun", it), ("occupancy.released", it)]);
+        assert_eq!(told, pairs.chain([("occupancy.begun", 11)]).collect::<Vec<_>>());
+        let all = server.client.events("/v1/events").await;
+        let numbers = seqs(&all);
+        assert_eq!(numbers, (1..=*numbers.last().unwrap()).collect::<Vec<i64>>());
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_what_is_forgotten_is_told_so_and_goes_on_with_what_there_is() {
     let setup = Setup::fakes().set("events.keep_most", "2").set("events.keep_seconds", "600");

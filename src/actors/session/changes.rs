@@ -16,7 +16,7 @@ use super::{
 use crate::actors::ask::{Answering, Handle, Unanswered, receipt};
 use crate::actors::receipt::Receipt;
 use crate::db::store::{Ended, StoreError};
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, NewEvent};
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Event, Generation, Held, Occupancy, Refusal, RunnableType};
 use crate::domain::session::SessionStatus;
@@ -140,11 +140,13 @@ impl Session {
         }
         let before = self.record.occupancy.clone();
         let idle = self.idle_after(&next);
-        let work = self.world.store.occupy(self.record.id, before.generation(), next.clone(), idle);
+        let events = self.events_until(&next);
+        let (id, expected) = (self.record.id, before.generation());
+        let work = self.world.store.occupy(id, expected, next.clone(), idle, events.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
             let fault = outcome.is_err();
-            let changed = session.on_stored(outcome, next.clone(), idle, ctx);
+            let changed = session.on_stored(outcome, next.clone(), idle, events, ctx);
             // Before the answer: an asker that receives it and reads the view must find the same
             // state.
             session.publish();
@@ -227,14 +229,24 @@ impl Session {
         outcome: Result<(), StoreError>,
         next: Occupancy,
         idle: Option<DateTime<Utc>>,
+        events: Vec<NewEvent>,
         ctx: &mut Context<Self>,
     ) -> Changed {
         match outcome {
-            Ok(()) => self.apply(next, idle),
+            Ok(()) => {
+                self.unsure = None;
+                self.world.events.send(events);
+                self.apply(next, idle);
+            }
             Err(cause) => {
                 match &cause {
-                    // The row is right, whichever process wrote it.
+                    // The row is right, whichever process wrote it. Its writer has stored the events.
                     StoreError::Conflict { stored } => {
+                        if let Some((written, events)) = self.unsure.take()
+                            && written == *stored
+                        {
+                            self.world.events.send(events);
+                        }
                         self.apply(stored.clone(), self.idle_after(stored));
                     }
                     // Another process has ended this session.
@@ -245,6 +257,9 @@ impl Session {
                             Ended { status: SessionStatus::Completed, failure: None, at },
                             ctx,
                         );
+                    }
+                    StoreError::Unavailable(_) if !events.is_empty() => {
+                        self.unsure = Some((next, events));
                     }
                     StoreError::Unavailable(_) | StoreError::Rejected(_) => {}
                 }
@@ -260,6 +275,21 @@ impl Session {
         if vacated { self.idle_from(self.world.clock.now()) } else { None }
     }
 
+    /// The events about the change of the occupancy to `next`.
+    pub(super) fn events_until(&self, next: &Occupancy) -> Vec<NewEvent> {
+        let now = self.world.clock.now();
+        let make = |kind, held| self.world.events.make(&self.record, kind, holding(held));
+        let (before, after) = (self.record.occupancy.holder(), next.holder());
+        let left = before.filter(|held| after.is_none_or(|next| next.occupant != held.occupant));
+        // A holder with time left has released the session, or was evicted.
+        let lapsed = left.is_some_and(|held| held.expires_at <= now);
+        let kind = if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
+        let came = after
+            .filter(|held| before.is_none_or(|before| before.generation != held.generation));
+        let left = left.map(|held| make(kind, held));
+        left.into_iter().chain(came.map(|held| make(EventKind::OccupancyBegun, held))).collect()
+    }
+
     pub(super) fn apply(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
         let now = self.world.clock.now();
         let (before, after) = (self.record.occupancy.holder(), next.holder());
@@ -267,24 +297,17 @@ impl Session {
             && after.is_none_or(|next| next.occupant != held.occupant)
         {
             info!(parent: &self.span, "{} left {}", held.occupant, self.record.id);
-            // A holder with time left has released the session, or was evicted.
-            let lapsed = held.expires_at <= now;
-            let kind =
-                if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
-            self.record_event(kind, holding(held));
         }
         if let Some(held) = after
             && before.is_none_or(|before| before.generation != held.generation)
         {
             info!(parent: &self.span, "{} holds {}", held.occupant, self.record.id);
-            self.record_event(EventKind::OccupancyBegun, holding(held));
         }
         if idle.is_some() {
             self.record.deadlines.idle_expires_at = idle;
         }
         self.record.occupancy = next;
         self.record.modified_at = now;
-        self.follow();
         self.use_changed();
     }
 

@@ -122,9 +122,9 @@ use super::views::{SessionView, WaiterView};
 use super::world::World;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Warnings;
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, NewEvent};
 use crate::domain::lease::LeaseHash;
-use crate::domain::occupancy::Queue;
+use crate::domain::occupancy::{Generation, Occupancy, Queue};
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
@@ -174,13 +174,15 @@ pub struct Session {
     storing: bool,
     /// The lease of the latest begin whose write has an unknown outcome.
     doubtful: Option<LeaseHash>,
+    /// The latest change of the occupancy whose write has an unknown outcome, with its events.
+    unsure: Option<(Occupancy, Vec<NewEvent>)>,
     queue: Queue<Waiting>,
     /// The connected viewers, and the control of the browser.
     watchers: Watchers,
     /// A token that is canceled when the session begins to end: viewers are disconnected.
     ended: CancellationToken,
     /// The pictures that are taken while the session is occupied.
-    following: Option<Following>,
+    following: Option<(Generation, Following)>,
     filming: Filming,
     /// The task that stores the browser's downloads.
     collecting: Option<Collecting>,
@@ -249,6 +251,7 @@ impl Session {
             turns: VecDeque::new(),
             storing: false,
             doubtful: None,
+            unsure: None,
             queue: Queue::new(world.settings.max_waiters),
             watchers: Watchers::default(),
             ended: CancellationToken::new(),

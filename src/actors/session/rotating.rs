@@ -130,12 +130,13 @@ impl Session {
         self.rotating.attempted = rotation;
         (self.storing, self.rotating.under_way) = (true, true);
         let idle = self.idle_after(&occupancy);
+        let events = self.events_until(&occupancy);
         let expected = before.generation();
         let next = Rotated { expected, occupancy: occupancy.clone(), idle, rotation };
         let stored = self.world.store.rotate_session(self.record.id, next);
         ctx.spawn(stored.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
-            match session.on_stored(outcome, occupancy, idle, ctx) {
+            match session.on_stored(outcome, occupancy, idle, events, ctx) {
                 Ok(after) => {
                     session.record.spec.rotation = rotation;
                     let leases = usize::from(before != after);

@@ -62,7 +62,9 @@ impl Session {
             };
             NextTimer { kind: kind.to_owned(), at: next.at }
         });
-        let timers = deadline.into_iter().chain(warning).chain(self.next_waiter_timer());
+        let stays = self.stays_from();
+        let stays = stays.map(|at| NextTimer { kind: "holder_stays".to_owned(), at });
+        let timers = deadline.into_iter().chain(warning).chain(self.next_waiter_timer()).chain(stays);
         timers.min_by_key(|timer| timer.at)
     }
 
@@ -93,6 +95,7 @@ impl Session {
 
         self.warn(now);
         self.expire_waiters();
+        self.use_changed();
         if passed(self.record.occupancy.holder().map(|held| held.expires_at)) && !self.storing {
             drop(self.change(Change::Lapse, None, ctx)); // No caller waits for the outcome.
         } else {

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 
 use actix::Context;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Capture, Follow, FollowCopies, Followed, Phase, Session, SessionError, ViewerKind, Watch,
     Watching,
 };
 use crate::actors::ask::{Answering, Handle, answered};
-use crate::domain::occupancy::Occupant;
+use crate::domain::occupancy::{Held, Occupant, RunnableType};
 use crate::domain::session::SessionStatus;
 use crate::system::desktop::{Copies, Desktop, Picture};
+
+/// The time after which a holder that nothing drives or watches counts as one that stays. Most clients that
+/// only check a session out and in again have left by then, and cause no picture.
+const STAYS: TimeDelta = TimeDelta::seconds(1);
 
 impl Session {
     pub(super) fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
@@ -27,27 +32,44 @@ impl Session {
         }
     }
 
+    /// The holder, if pictures are taken for it: at once if it is a run, or if a client drives or watches the
+    /// session; otherwise once it has stayed for [`STAYS`].
+    fn present_holder(&self) -> Option<&Held> {
+        let held = self.record.occupancy.holder()?;
+        let is_run = held.occupant.runnable_type == RunnableType::WorkflowRun;
+        let is_at_work = is_run || self.drivers > 0 || self.watchers.watching() > 0;
+        (is_at_work || held.since + STAYS <= self.world.clock.now()).then_some(held)
+    }
+
+    /// The time at which pictures begin for a holder that has just come.
+    pub(super) fn stays_from(&self) -> Option<DateTime<Utc>> {
+        let held = self.record.occupancy.holder().filter(|_held| self.present_holder().is_none());
+        held.map(|held| held.since + STAYS)
+    }
+
     /// Takes pictures while the session is occupied, and stops otherwise.
     pub(super) fn follow(&mut self) {
         self.stop_what_is_over();
-        let keep = self.record.occupancy.holder().map(|held| self.picture_of(&held.occupant));
-        self.following = match (&self.phase, keep) {
-            (Phase::Running { desktop }, Some(keep)) => Some(desktop.screen().follow(Some(keep))),
-            (
-                Phase::Running { .. }
-                | Phase::Dormant
-                | Phase::Starting { .. }
-                | Phase::Recovering { .. }
-                | Phase::Closing { .. },
-                _,
-            ) => None,
+        let Phase::Running { desktop } = &self.phase else {
+            self.following = None;
+            return;
         };
+        let Some(held) = self.present_holder() else {
+            self.following = None;
+            return;
+        };
+        let generation = held.generation;
+        if self.following.as_ref().is_none_or(|(followed, _following)| *followed != generation) {
+            let keep = self.picture_of(&held.occupant);
+            self.following = Some((generation, desktop.screen().follow(Some(keep))));
+        }
     }
 
-    /// Applies a change of the session's use by drivers, viewers and occupants: a desktop in use is
-    /// checked more closely, and its display is kept in the black box.
+    /// Applies a change of the session's use by drivers, viewers and occupants: pictures are taken for a
+    /// holder; a desktop in use is checked more closely, and its display is kept in the black box.
     pub(super) fn use_changed(&mut self) {
-        let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
+        self.follow();
+        let used = self.watchers.watching() > 0 || self.present_holder().is_some();
         if let Phase::Running { desktop } = &self.phase {
             desktop.set_used(used || self.drivers > 0);
         }

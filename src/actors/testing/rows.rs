@@ -15,6 +15,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
+use crate::domain::event::NewEvent;
 use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
@@ -134,6 +135,7 @@ impl Store for Rows {
         expected: Generation,
         next: Occupancy,
         idle: Option<DateTime<Utc>>,
+        _: Vec<NewEvent>,
     ) -> Stored {
         self.change_session(id, |record| {
             if record.occupancy.generation() != expected {

@@ -10,6 +10,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use self::row::Row;
 use super::Db;
 use super::organizations::locked;
+use super::outbox;
 use super::query::{DbError, on};
 use super::sealed::seal_passwords;
 use super::store::{Ended, Full, Rotated, Started, StoreError};
@@ -18,6 +19,7 @@ use super::values::{
 };
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
+use crate::domain::event::NewEvent;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Generation, Occupancy};
@@ -251,13 +253,22 @@ pub(super) async fn occupy(
     expected: Generation,
     next: Occupancy,
     idle: Option<DateTime<Utc>>,
+    events: Vec<NewEvent>,
 ) -> Result<(), StoreError> {
     let columns = row::OccupancyColumns::from(&next);
     let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
+    let events: Vec<outbox::Row> = events.iter().map(Into::into).collect();
     let changed = on!(db, write, |c| {
-        let session = live!(id).filter(sessions::generation.eq(expected.number()));
-        let change = (columns, idle, sessions::modified_at.eq(now()));
-        Ok(diesel::update(session).set(change).execute(c).await?)
+        c.transaction(async move |c| {
+            let session = live!(id).filter(sessions::generation.eq(expected.number()));
+            let change = (columns, idle, sessions::modified_at.eq(now()));
+            let changed = diesel::update(session).set(change).execute(c).await?;
+            if changed > 0 {
+                outbox::put!(c, events);
+            }
+            Ok(changed)
+        })
+        .await
     })
     .await?;
     if changed > 0 { Ok(()) } else { Err(conflict(db, id).await?) }

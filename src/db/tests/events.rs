@@ -1,14 +1,18 @@
 //! Events are numbered without gaps, in the order in which they become visible.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::db::events::{self, Extent};
+use crate::db::outbox;
+use crate::db::store::{Store as _, StoreError};
 use crate::db::testing::{mint, on_both, time};
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::occupancy::{Generation, Occupancy};
 
 fn event(organization: OrganizationId, session: SessionId, second: i64) -> NewEvent {
     NewEvent {
@@ -54,6 +58,32 @@ fn events_of_many_writers_have_no_gaps_and_are_read_back_as_they_were_written() 
         assert_eq!(latest, BTreeMap::from([(theirs, 1)]));
         let read = events::after(&world.db, theirs, None, 0, 100).await.unwrap();
         assert_eq!(read, [Event { seq: 1, event: stored }]);
+    });
+}
+
+#[test]
+fn an_event_is_stored_with_its_change_and_numbered_later() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let node = tenant.node;
+        let (first, second) = (event(tenant.organization, id, 1), event(tenant.organization, id, 2));
+        let vacant = Occupancy::Vacant { last: Generation::new(1), released: None };
+        let occupy = async |expected: u64, event: &NewEvent| {
+            let events = vec![event.clone()];
+            world.db.occupy(id, Generation::new(expected), vacant.clone(), None, events).await
+        };
+        occupy(0, &first).await.unwrap();
+        let refused = occupy(0, &second).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+        assert_eq!(outbox::of_node(&world.db, node).await.unwrap(), slice::from_ref(&first));
+        assert_eq!(outbox::of_node(&world.db, mint()).await.unwrap(), []);
+        assert_eq!(outbox::from_before(&world.db, time(1)).await.unwrap(), []);
+        assert_eq!(outbox::from_before(&world.db, time(2)).await.unwrap().len(), 1);
+
+        let latest = events::append(&world.db, vec![first]).await.unwrap();
+        assert_eq!(latest, BTreeMap::from([(tenant.organization, 1)]));
+        assert_eq!(outbox::from_before(&world.db, time(9)).await.unwrap(), []);
     });
 }
 

@@ -69,6 +69,39 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
 }
 
 #[test]
+fn writes_that_wait_together_have_their_own_outcomes() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let release = lock(world).await;
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for second in 0..40 {
+            let session = tenant.session(second);
+            let db = world.db.clone();
+            if second % 4 == 3 {
+                let foreign = SessionRecord { organization: mint(), ..session };
+                let write = db.insert_session(foreign, Limits::default());
+                refused.push(tokio::spawn(write));
+            } else {
+                let id = session.id;
+                let write = db.insert_session(session, Limits::default());
+                accepted.push((id, tokio::spawn(write)));
+            }
+        }
+        tokio::task::yield_now().await;
+        drop(release);
+        for (id, write) in accepted {
+            write.await.unwrap().unwrap();
+            let stored = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();
+            assert!(stored.is_some(), "{id} is acknowledged and not stored");
+        }
+        for write in refused {
+            let outcome = write.await.unwrap();
+            assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
 fn a_write_ends_as_it_would_have_when_its_asker_has_left() {
     on_both(async |world| {
         let tenant = world.tenant().await;

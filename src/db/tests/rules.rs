@@ -40,7 +40,7 @@ fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
         let attempts = (0..40).map(|number| {
             let next = begun(&vacant, &format!("client-{number}"));
             let db = world.db.clone();
-            async move { (next.clone(), db.occupy(id, Generation::new(0), next, None).await) }
+            async move { (next.clone(), db.occupy(id, Generation::new(0), next, None, Vec::new()).await) }
         });
         let outcomes = join_all(attempts).await;
         let (won, lost): (Vec<_>, Vec<_>) =
@@ -61,7 +61,7 @@ fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let first = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), first.clone(), None).await.unwrap();
+        world.db.occupy(id, Generation::new(0), first.clone(), None, Vec::new()).await.unwrap();
 
         let heartbeat = Event::Heartbeat {
             generation: Generation::new(1),
@@ -70,11 +70,11 @@ fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
             expires_at: time(35),
         };
         let beaten = first.after(heartbeat).unwrap();
-        world.db.occupy(id, Generation::new(1), beaten.clone(), None).await.unwrap();
+        world.db.occupy(id, Generation::new(1), beaten.clone(), None, Vec::new()).await.unwrap();
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
 
         let stale = begun(&Occupancy::default(), "bob");
-        let refused = world.db.occupy(id, Generation::new(0), stale, None).await;
+        let refused = world.db.occupy(id, Generation::new(0), stale, None, Vec::new()).await;
         assert!(matches!(refused, Err(StoreError::Conflict { stored }) if stored == beaten));
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
     });
@@ -86,7 +86,7 @@ fn a_session_that_has_ended_is_not_written_again() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let held = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), held, None).await.unwrap();
+        world.db.occupy(id, Generation::new(0), held, None, Vec::new()).await.unwrap();
         let end = |status| Ended { status, failure: Some(failure()), at: time(9) };
         world.db.end_session(id, end(SessionStatus::Failed)).await.unwrap();
         let ended = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
@@ -98,8 +98,8 @@ fn a_session_that_has_ended_is_not_written_again() {
         let next = begun(&Occupancy::default(), "bob");
         let writes = [
             world.db.end_session(id, end(SessionStatus::Completed)).await,
-            world.db.occupy(id, Generation::new(1), next.clone(), None).await,
-            world.db.occupy(id, Generation::new(0), next.clone(), None).await,
+            world.db.occupy(id, Generation::new(1), next.clone(), None, Vec::new()).await,
+            world.db.occupy(id, Generation::new(0), next.clone(), None, Vec::new()).await,
             world.db.start_session(id, started.clone()).await,
             world.db.extend_deadlines(id, Deadlines::default()).await,
         ];
@@ -112,7 +112,7 @@ fn a_session_that_has_ended_is_not_written_again() {
         let unknown = mint();
         let writes = [
             world.db.end_session(unknown, end(SessionStatus::Completed)).await,
-            world.db.occupy(unknown, Generation::new(0), next, None).await,
+            world.db.occupy(unknown, Generation::new(0), next, None, Vec::new()).await,
             world.db.start_session(unknown, started).await,
             world.db.extend_deadlines(unknown, Deadlines::default()).await,
         ];
@@ -159,8 +159,8 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
         // The write that makes the session vacant also sets the time of its idle deadline.
         let vacant = Occupancy::default();
         let idle = Some(time(700));
-        world.db.occupy(id, Generation::new(0), begun(&vacant, "ann"), None).await.unwrap();
-        world.db.occupy(id, Generation::new(1), vacant, idle).await.unwrap();
+        world.db.occupy(id, Generation::new(0), begun(&vacant, "ann"), None, Vec::new()).await.unwrap();
+        world.db.occupy(id, Generation::new(1), vacant, idle, Vec::new()).await.unwrap();
         let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
         assert_eq!(session.deadlines.idle_expires_at, idle);
     });

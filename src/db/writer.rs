@@ -1,0 +1,309 @@
+//! The writer of an SQLite database: one thread with the only connection that writes.
+//!
+//! It takes all waiting changes into one transaction, because the commit costs more than most changes (group
+//! commit). There is no timer: a change that finds the writer idle is written at once, and those that arrive
+//! meanwhile are the next batch.
+//!
+//! 1. A change is answered after the commit that makes it durable.
+//! 2. A change that the database refuses leaves the others in place: its own statement or transaction, which
+//!    is a savepoint here, is rolled back alone.
+//! 3. If the batch fails as a whole, the outcome is unknown to all of its changes.
+//! 4. A change is written even if its asker has left, but not if it had to wait for longer than the limit.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::connection::TransactionManagerStatus;
+use diesel_async::{AsyncConnection, TransactionManager};
+use futures_util::future::BoxFuture;
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+use tracing::{Instrument as _, error};
+use tracing::instrument::Instrumented;
+
+use super::SqliteConn;
+use super::answers::{Answer, Answers};
+use super::error::{DbError, Outage};
+use super::file::File;
+
+/// The most changes in one transaction.
+const MOST: usize = 64;
+
+type Transactions = <SqliteConn as AsyncConnection>::TransactionManager;
+
+/// Opens the connection that writes.
+pub(super) type Connect = Box<dyn Fn() -> Result<SqliteConn, DbError> + Send>;
+
+/// A change that waits for the writer, or is being written.
+trait Change: Send {
+    /// The time of its arrival.
+    fn arrived(&self) -> Instant;
+
+    /// True if it must not be part of a transaction.
+    fn is_alone(&self) -> bool;
+
+    /// Runs its statements. False if the database is unavailable.
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConn) -> BoxFuture<'a, bool>;
+
+    /// Answers the change with its own outcome, after the commit.
+    fn committed(self: Box<Self>);
+
+    /// Answers the change with the reason why its batch failed.
+    fn failed(self: Box<Self>, cause: DbError);
+}
+
+struct Waiting<T, W> {
+    arrived: Instant,
+    is_alone: bool,
+    work: Option<W>,
+    span: tracing::Span,
+    outcome: Option<Result<T, DbError>>,
+    answer: Answer<T>,
+}
+
+impl<T, W> Change for Waiting<T, W>
+where
+    T: Send + 'static,
+    W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>> + Send,
+{
+    fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConn) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Some(work) = self.work.take() else { return true };
+            let work: Instrumented<_> = work(connection).instrument(self.span.clone());
+            let outcome = work.await;
+            let is_available = !matches!(outcome, Err(DbError::Unavailable(_)));
+            self.outcome = Some(outcome);
+            is_available
+        })
+    }
+
+    fn committed(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            self.answer.give(outcome);
+        }
+    }
+
+    fn failed(self: Box<Self>, cause: DbError) {
+        // A refusal holds without the batch too, and an outage has a cause of its own.
+        self.answer.give(match self.outcome {
+            Some(Err(own)) => Err(own),
+            Some(Ok(_)) | None => Err(cause),
+        });
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    changes: VecDeque<Box<dyn Change>>,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+/// The entrance to the writer. The thread ends after the changes that wait when this is dropped.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    answers: Arc<Answers>,
+}
+
+impl Writer {
+    /// Starts the thread. Statements may use `runtime`; a change waits for at most `patience` before it is
+    /// begun.
+    pub(super) fn start(
+        connect: Connect,
+        file: Arc<File>,
+        answers: Arc<Answers>,
+        patience: Duration,
+        runtime: Handle,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut thread =
+            Thread { shared: Arc::clone(&shared), connect, file, patience, connection: None };
+        std::thread::Builder::new().name("greenroom-writer".to_owned()).spawn(move || {
+            while let Some(batch) = thread.next() {
+                let written = AssertUnwindSafe(|| runtime.block_on(thread.write(batch)));
+                if catch_unwind(written).is_err() {
+                    error!("the writer of the database panicked; it continues with the next batch");
+                    thread.connection = None;
+                }
+            }
+        })?;
+        Ok(Self { shared, answers })
+    }
+
+    /// Writes a change together with those that wait, and returns its outcome when it is durable.
+    pub(super) async fn write<T, W>(&self, work: W) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
+        W: Send + 'static,
+    {
+        self.submit(false, work).await
+    }
+
+    /// Runs statements outside of every transaction.
+    pub(super) async fn alone<T, W>(&self, work: W) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
+        W: Send + 'static,
+    {
+        self.submit(true, work).await
+    }
+
+    fn submit<T, W>(
+        &self,
+        is_alone: bool,
+        work: W,
+    ) -> impl Future<Output = Result<T, DbError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
+        W: Send + 'static,
+    {
+        let (answer, answered) = self.answers.open();
+        let change = Waiting {
+            arrived: Instant::now(),
+            is_alone,
+            work: Some(work),
+            span: tracing::Span::current(),
+            outcome: None,
+            answer,
+        };
+        let mut queue = self.shared.queue.lock();
+        // A dropped answer is an outage.
+        if !queue.is_closed {
+            queue.changes.push_back(Box::new(change));
+            drop(queue);
+            self.shared.arrived.notify_one();
+        }
+        answered
+    }
+
+    /// Refuses all later changes. Those that wait are still written.
+    pub(super) fn close(&self) {
+        self.shared.queue.lock().is_closed = true;
+        self.shared.arrived.notify_one();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Thread {
+    shared: Arc<Shared>,
+    connect: Connect,
+    file: Arc<File>,
+    patience: Duration,
+    connection: Option<SqliteConn>,
+}
+
+impl Thread {
+    /// Waits for changes: all that have arrived, up to one that must be alone. None at the end.
+    fn next(&self) -> Option<VecDeque<Box<dyn Change>>> {
+        let mut queue = self.shared.queue.lock();
+        while queue.changes.is_empty() {
+            if queue.is_closed {
+                return None;
+            }
+            self.shared.arrived.wait(&mut queue);
+        }
+        let together = queue.changes.iter().take(MOST).take_while(|change| !change.is_alone());
+        let count = together.count().max(1);
+        Some(queue.changes.drain(..count).collect())
+    }
+
+    /// Writes a batch and answers its changes.
+    async fn write(&mut self, batch: VecDeque<Box<dyn Change>>) {
+        let (late, mut batch): (VecDeque<_>, VecDeque<_>) =
+            batch.into_iter().partition(|change| change.arrived().elapsed() >= self.patience);
+        for change in late {
+            change.failed(DbError::late(self.patience));
+        }
+        let mut written = Vec::with_capacity(batch.len());
+        let committed = self.commit(&mut batch, &mut written).await;
+        if committed.is_err() {
+            // What the failed transaction left behind ends with its connection.
+            self.connection = None;
+        }
+        for change in written {
+            match &committed {
+                Ok(()) => change.committed(),
+                Err(cause) => change.failed(cause.clone()),
+            }
+        }
+        // These were not begun.
+        let mut queue = self.shared.queue.lock();
+        for change in batch.into_iter().rev() {
+            queue.changes.push_front(change);
+        }
+    }
+
+    /// Moves changes from `batch` to `written` as they are run, and commits them. After an error all that are
+    /// written fail.
+    async fn commit(
+        &mut self,
+        batch: &mut VecDeque<Box<dyn Change>>,
+        written: &mut Vec<Box<dyn Change>>,
+    ) -> Result<(), DbError> {
+        let is_one = batch.len() == 1;
+        let Some(first) = batch.pop_front() else { return Ok(()) };
+        written.push(first);
+        self.file.check()?;
+        if self.connection.is_none() {
+            self.connection = Some((self.connect)()?);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if !is_one {
+            Transactions::begin_transaction(connection).await?;
+        }
+        while let Some(change) = written.last_mut() {
+            let is_available = change.run(connection).await;
+            if is_one {
+                // Its own transaction is the outermost one.
+                return if Self::is_whole(connection, 0) { Ok(()) } else { Err(interrupted()) };
+            }
+            // After some errors, such as that of a full disk, SQLite has rolled back everything.
+            if !is_available || !Self::is_whole(connection, 1) {
+                return Err(interrupted());
+            }
+            match batch.pop_front() {
+                Some(next) => written.push(next),
+                None => break,
+            }
+        }
+        Ok(Transactions::commit_transaction(connection).await?)
+    }
+
+    /// True if the connection can be used further, with `depth` open transactions.
+    fn is_whole(connection: &mut SqliteConn, depth: u32) -> bool {
+        match Transactions::transaction_manager_status_mut(connection) {
+            TransactionManagerStatus::Valid(status) => {
+                status.transaction_depth().map_or(0, u32::from) == depth
+            }
+            TransactionManagerStatus::InError => false,
+        }
+    }
+}
+
+/// The error of changes whose batch was given up because of another.
+fn interrupted() -> DbError {
+    DbError::Unavailable(Outage::new("the transaction of this and other changes failed"))
+}
