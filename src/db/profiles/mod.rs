@@ -2,11 +2,15 @@
 //!
 //! A profile has one writer at a time: the session named in its row, until that session has ended.
 
+pub(super) mod place;
+mod removing;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
+pub use self::removing::{begin_removal, known_among, modified};
 use super::Db;
 use super::query::{DbError, on};
 use super::sessions::LIVE;
@@ -529,6 +533,8 @@ macro_rules! live_writer {
     }};
 }
 
+use {live_writer, locked};
+
 /// Makes a live session the writer of its profile, in the row of the profile and in that of the
 /// session. Returns the writer if another live session is it.
 pub(super) async fn claim(
@@ -614,8 +620,8 @@ pub async fn writer(db: &Db, id: ProfileId) -> Result<Option<SessionId>, DbError
 }
 
 /// Adds a version, whose archive is stored already, under the next number, and makes it the one that
-/// sessions start from. With `is_new` the profile is made from `profile`. Returns the version with its
-/// number.
+/// sessions start from. With `is_new` the profile is made from `profile`. The writer in `profile`, if
+/// any, must be the one in the row. Returns the version with its number.
 pub(super) async fn add_version(
     db: &Db,
     profile: ProfileRecord,
@@ -626,6 +632,7 @@ pub(super) async fn add_version(
     let number: Option<i64> = on!(db, write, |c| {
         c.transaction(async move |c| {
             let (id, organization) = (row.id.clone(), row.organization_id.clone());
+            let writer = row.writer_id.clone();
             if is_new {
                 let insert = diesel::insert_into(profiles::table).values(row);
                 insert.on_conflict(profiles::id).do_nothing().execute(c).await?;
@@ -644,9 +651,14 @@ pub(super) async fn add_version(
             let known = profiles::table
                 .filter(profiles::id.eq(id))
                 .filter(profiles::organization_id.eq(organization));
-            if diesel::update(known.clone()).set(change).execute(c).await? == 0 {
+            locked!(c, new.profile_id.clone());
+            let stored: Option<Option<String>> =
+                known.clone().select(profiles::writer_id).first(c).await.optional()?;
+            let Some(stored) = stored else { return Ok(None) };
+            if writer.is_some() && stored != writer {
                 return Ok(None);
             }
+            diesel::update(known.clone()).set(change).execute(c).await?;
             new.number = known.select(profiles::last_version).first(c).await?;
             let number = new.number;
             diesel::insert_into(versions::table).values(new).execute(c).await?;

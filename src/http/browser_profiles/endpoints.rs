@@ -20,6 +20,7 @@ use crate::http::body::{Body, PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::paging::page;
 use crate::http::problem::Problem;
 use crate::http::sessions::ask_session;
@@ -179,6 +180,7 @@ fn warning(location: &Value, session: bool) -> Option<String> {
         (status = 409, description = "Another profile has the name, or the session's profile is being stored already"),
         (status = 422, description = "Fields are invalid, or no profile was stored from the ended session"),
         (status = 424, description = "The profile could not be packed"),
+        (status = 429, description = "The organization has used up its storage"),
     ),
 )]
 pub async fn create(
@@ -215,8 +217,12 @@ pub async fn create(
         Some(session) => {
             let view = lookup::session(&front, organization, session).await?;
             if view.record.status.is_final() {
+                front.check_storage(organization).await?;
                 let version = profiles::stored_from(&front, &view.record).await?;
-                profiles::copy(&front, &version, empty).await?.profile
+                let core = front.clone();
+                let copied =
+                    lasting(async move { Ok(profiles::copy(&core, &version, empty).await?) });
+                copied.await?.profile
             } else {
                 let description = description.clone();
                 let message = StoreProfile { name: Some(name), description, tags };
@@ -346,7 +352,7 @@ pub async fn remove(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let profile = profiles::find(&front, caller.organization, id).await?;
-    profiles::remove(&front, &profile).await?;
+    lasting(async move { Ok(profiles::remove(&front, &profile).await?) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -392,10 +398,14 @@ pub async fn reset(
 ) -> Result<HttpResponse, ApiError> {
     let organization = caller.organization;
     lookup::workflow(&front, organization, id).await?;
-    for profile in db::profiles::managed_for(&front.db, organization, id).await? {
-        if matches!(profile.manager, Some(Manager::Workflow { .. })) {
-            profiles::remove(&front, &profile).await?;
+    let removed = lasting(async move {
+        for profile in db::profiles::managed_for(&front.db, organization, id).await? {
+            if matches!(profile.manager, Some(Manager::Workflow { .. })) {
+                profiles::remove(&front, &profile).await?;
+            }
         }
-    }
+        Ok(())
+    });
+    removed.await?;
     Ok(HttpResponse::NoContent().finish())
 }
