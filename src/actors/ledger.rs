@@ -18,14 +18,14 @@ use super::ask::Address;
 use super::registry::{Adopt, Registry};
 use super::world::World;
 use crate::db::store::{RunChange, Store as _};
-use crate::db::{Db, DbError, artifacts, runs, sessions};
+use crate::db::{Db, DbError, artifacts, profiles, runs, sessions};
 use crate::domain::ids::NodeId;
 use crate::domain::leak::{Leak, LeakKind};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::{Desktops, Files};
 use crate::system::leaks::{self, Known};
-use crate::system::objects::{ARTIFACTS, ObjectInfo, Objects};
+use crate::system::objects::{ARTIFACTS, ObjectInfo, Objects, PROFILES};
 use crate::system::process;
 
 /// The pause between two inspections.
@@ -122,6 +122,7 @@ impl Ledger {
         let mut leaks = work.await.unwrap_or_default();
         leaks.extend(self.desktops.port_leaks(&live));
         leaks.extend(self.artifact_leaks().await?);
+        leaks.extend(self.archive_leaks().await?);
         let mut found = Found { leaks, known, ..Found::default() };
         if let Some(server) = &self.server {
             self.rows(server, &live, &mut found).await?;
@@ -163,6 +164,25 @@ impl Ledger {
             sessions: sessions.into_iter().map(|row| row.id).collect(),
         };
         Ok(leaks::artifacts(&self.objects, &files, &table))
+    }
+
+    async fn archive_leaks(&self) -> Result<Vec<Leak>, DbError> {
+        // The files first: a row that is inserted in between is then not missed.
+        let files = match self.objects.list(PROFILES).await {
+            Ok(files) => files,
+            Err(cause) => {
+                tracing::warn!("archives of profiles are not inspected: {cause}");
+                return Ok(Vec::new());
+            }
+        };
+        let files = leaks::archives_among(files);
+        let keys: Vec<_> = files.iter().map(|it| it.key.clone()).collect();
+        let named = profiles::known_among(&self.db, &keys).await?;
+        let unnamed: Vec<_> = files.into_iter().filter(|it| !named.contains(&it.key)).collect();
+        let ids: HashSet<_> = unnamed.iter().filter_map(|it| leaks::profile_of(&it.key)).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let changed = profiles::modified(&self.db, &ids).await?;
+        Ok(leaks::archives(&self.objects, &unnamed, &changed))
     }
 
     /// Adds rows that claim a state which is not so, for example a live session without an actor.

@@ -1,12 +1,16 @@
 //! Versions of browser profiles: read from the object store before a launch, and stored in it.
 //!
 //! An archive is stored first, its row second. So a row always has an archive, and a server that
-//! ends in between leaves an archive without a row, of which no session knows.
+//! ends in between leaves an archive without a row, of which no session knows. An archive whose row may
+//! be stored stays: only a refused row has it removed.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -26,8 +30,12 @@ use crate::domain::workflow_settings::{persists, profile_id};
 use crate::system::desktop::PackedProfile;
 use crate::system::objects::{ObjectError, PROFILES};
 
-/// The number of times that a read or write of the database is repeated.
+/// The number of times that a read or write of the database is repeated. At the end of a session, which
+/// has no other chance, writes are repeated until the time is up.
 const RETRIES: u32 = 5;
+
+/// The locks under which profiles are described. Each profile has one of them.
+static DESCRIBING: [Mutex<()>; 16] = [const { Mutex::const_new(()) }; 16];
 
 /// The characters of a checksum in the name of an archive.
 const CHECKSUM_IN_NAME: usize = 12;
@@ -47,6 +55,12 @@ pub enum ProfileError {
     /// It was not stored in time.
     #[error("the profile was not stored within {} s (sessions.profile_store_seconds)", .0.as_secs())]
     Late(Duration),
+    /// The profile was deleted, or the session is its writer no more.
+    #[error(
+        "the profile {0} was deleted meanwhile, or the session may not write to it any more: store a \
+         new profile, with a name"
+    )]
+    NotWriter(ProfileId),
     /// The row could not be stored.
     #[error("the profile could not be stored: {0}")]
     Row(StoreError),
@@ -66,9 +80,12 @@ impl Drop for Fetched {
     }
 }
 
-/// Returns a file for an archive of a session, in the directory of files in transit.
+/// Returns a file for an archive of a session, in the directory of files in transit. No other call
+/// returns the same: a former writer may be late.
 pub(super) fn transit(world: &World, session: SessionId, way: &str) -> PathBuf {
-    world.transit.join(format!("{session}.{way}.tar.zst"))
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    world.transit.join(format!("{session}.{way}.{number}.tar.zst"))
 }
 
 /// Makes the record of an empty profile.
@@ -215,6 +232,7 @@ pub(super) async fn store(
     packed: Result<PackedProfile, Failure>,
 ) -> Result<VersionRecord, ProfileError> {
     let (subject, id) = (new.subject(), new.profile.id);
+    let organization = new.profile.organization;
     let limit = world.settings.profile_store_limit();
     let stored = match packed {
         Ok(packed) => {
@@ -225,6 +243,9 @@ pub(super) async fn store(
     };
     match &stored {
         Ok(version) => {
+            world.quotas.add_stored(organization, version.size);
+            retire(world, id).await;
+            describe(world, organization, id).await;
             info!("profile {id}, version {}: {} bytes", version.number, version.size);
             let data = json!({
                 "browser_profile_id": id,
@@ -255,7 +276,8 @@ async fn put(
     let PackedProfile { file, bytes, checksum, browser_version } = &packed.0;
     let now = world.clock.now();
     let path = archive_path(organization, profile.id, now, checksum);
-    deposit(world, &path, file).await?;
+    let retries = if origin == Origin::SessionEnd { u32::MAX } else { RETRIES };
+    deposit(world, &path, file, *bytes, retries).await?;
     let version = VersionRecord {
         profile: profile.id,
         number: 0,
@@ -270,30 +292,59 @@ async fn put(
     };
     let id = profile.id;
     let add = || world.store.add_profile_version(profile.clone(), is_new, version.clone());
-    let added = until_stored(format!("the version of profile {id}"), RETRIES, add).await;
-    if added.is_err()
-        && let Err(cause) = world.objects.delete(&path).await
-    {
-        warn!("{path} has no row and is not removed: {cause}");
-    }
-    let added = added.map_err(ProfileError::Row)?;
-    world.quotas.add_stored(organization, added.size);
-    retire(world, id).await;
-    describe(world, organization, id).await;
-    Ok(added)
+    let added = until_stored(format!("the version of profile {id}"), retries, add).await;
+    take_back(world, &added, &path).await;
+    added.map_err(|cause| match cause {
+        StoreError::Missing => ProfileError::NotWriter(id),
+        StoreError::Conflict { .. }
+        | StoreError::Final
+        | StoreError::Unavailable(_)
+        | StoreError::Rejected(_) => ProfileError::Row(cause),
+    })
 }
 
-/// Puts an archive into the object store, again and again while that is out of order.
-async fn deposit(world: &World, path: &str, file: &Path) -> Result<(), ProfileError> {
-    let mut tries = 0;
+/// Removes an archive whose row was refused. If the outcome is unknown, the row may name it.
+pub async fn take_back<T>(world: &World, added: &Result<T, StoreError>, path: &str) {
+    match added {
+        Ok(_) => {}
+        Err(StoreError::Unavailable(cause)) => {
+            warn!("{path} stays, because its row may be stored: {cause}");
+        }
+        Err(
+            StoreError::Conflict { .. }
+            | StoreError::Final
+            | StoreError::Missing
+            | StoreError::Rejected(_),
+        ) => {
+            if let Err(cause) = world.objects.delete(path).await {
+                warn!("{path} has no row and is not removed: {cause}");
+            }
+        }
+    }
+}
+
+/// Puts an archive of `size` bytes into the object store, again and again while that is out of order.
+async fn deposit(
+    world: &World,
+    path: &str,
+    file: &Path,
+    size: u64,
+    retries: u32,
+) -> Result<(), ProfileError> {
+    let mut tries = 0_u32;
     loop {
         match world.objects.deposit(path, file).await {
-            Err(cause) if cause.is_outage() && tries < RETRIES => {
+            Err(cause) if cause.is_outage() && tries < retries => {
                 warn!("{path} is not stored yet: {cause}");
-                tries += 1;
+                tries = tries.saturating_add(1);
                 sleep(STORE_AGAIN).await;
             }
             Err(cause) => {
+                // An attempt that was late may have moved the file after all.
+                let moved = world.objects.head(path).await;
+                if moved.is_ok_and(|moved| moved.size == size) {
+                    return Ok(());
+                }
                 warn!("{path} is not stored: {cause}");
                 return Err(ProfileError::Objects(cause));
             }
@@ -322,6 +373,13 @@ pub fn description_path(organization: OrganizationId, profile: ProfileId) -> Str
 /// Stores the description of a profile beside its archives, from which a server without its rows
 /// restores it. A failure is logged: the next change describes it again.
 pub async fn describe(world: &World, organization: OrganizationId, id: ProfileId) {
+    // What is read later is also written later.
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    let number = usize::try_from(hasher.finish()).unwrap_or_default();
+    let [first, ..] = &DESCRIBING;
+    let lock = DESCRIBING.get(number.checked_rem(DESCRIBING.len()).unwrap_or_default());
+    let _describing = lock.unwrap_or(first).lock().await;
     let described = match world.store.described_profile(organization, id).await {
         Ok(Some(described)) => described,
         Ok(None) => return,
@@ -354,5 +412,27 @@ pub async fn retire(world: &World, id: ProfileId) {
         if let Err(cause) = world.objects.delete(&version.path).await {
             warn!("{} has no row any more and is not removed: {cause}", version.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::testing::{Outside, Stage};
+
+    #[actix::test]
+    async fn an_archive_that_a_late_attempt_has_moved_is_stored() {
+        const PATH: &str = "profiles/o_1/bp_1/a.tar.zst";
+        let data = std::env::temp_dir().join(format!("late-deposit-{}", std::process::id()));
+        std::fs::create_dir_all(&data).unwrap();
+        let stage = Stage::new(Outside { data: data.clone(), ..Outside::default() });
+        let file = data.join("archive");
+        std::fs::write(&file, b"archive").unwrap();
+        deposit(&stage.world, PATH, &file, 7, 0).await.unwrap();
+        assert!(!file.exists());
+        deposit(&stage.world, PATH, &file, 7, 0).await.unwrap();
+        let other = deposit(&stage.world, PATH, &file, 8, 0).await;
+        assert!(matches!(other, Err(ProfileError::Objects(_))), "{other:?}");
+        std::fs::remove_dir_all(data).unwrap();
     }
 }

@@ -36,8 +36,8 @@ pub(super) async fn until_stored<T>(
     }
 }
 
-/// Stores the record of a file that is stored. If that fails, the file is removed: a file without a
-/// row is lost.
+/// Stores the record of a file that is stored. If that is refused, the file is removed: a file without
+/// a row is lost. If the outcome is unknown, it stays, because a row may name it.
 pub(super) async fn store_artifact(
     world: &World,
     record: &ArtifactRecord,
@@ -46,8 +46,14 @@ pub(super) async fn store_artifact(
     let stored = until_stored(what, RETRIES, || world.store.insert_artifact(record.clone())).await;
     match &stored {
         Ok(()) => world.quotas.add_stored(record.organization, record.size),
-        // If it cannot be removed either, the ledger of leaks finds it.
-        Err(_) => drop(world.objects.delete(&record.key()).await),
+        // Without a row, the ledger of leaks finds it, as it does if it cannot be removed.
+        Err(StoreError::Unavailable(_)) => {}
+        Err(
+            StoreError::Conflict { .. }
+            | StoreError::Final
+            | StoreError::Missing
+            | StoreError::Rejected(_),
+        ) => drop(world.objects.delete(&record.key()).await),
     }
     stored
 }

@@ -5,8 +5,8 @@ mod egress;
 mod rows;
 mod screen;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,12 +56,15 @@ pub struct Outside {
     pub up: Duration,
     pub down: Duration,
     pub settings: Settings,
+    /// The directory of objects and of files in transit; without one, none can be stored.
+    pub data: PathBuf,
 }
 
 impl Default for Outside {
     fn default() -> Self {
         let second = Duration::from_secs(1);
-        Self { up: second, down: second, settings: Settings::default() }
+        let data = PathBuf::from("/nonexistent");
+        Self { up: second, down: second, settings: Settings::default(), data }
     }
 }
 
@@ -94,6 +97,8 @@ impl Stage {
             identity: Mutex::default(),
             unrevived: Arc::default(),
             sanitized: Arc::default(),
+            marked: Arc::default(),
+            packing: Arc::default(),
             rotation: Arc::default(),
             swept: Mutex::default(),
             egress: Mutex::new(Some(Arc::default())),
@@ -124,8 +129,8 @@ impl Stage {
             reach: OnceLock::new(),
             runtime: runtime::Handle::current(),
             directories: Directories::below("/nonexistent"),
-            objects: Objects::in_directory(Path::new("/nonexistent")),
-            transit: PathBuf::from("/nonexistent"),
+            objects: Objects::in_directory(&outside.data),
+            transit: outside.data,
             pictures: PathBuf::from("/nonexistent"),
         });
         let registry = Registry::start(Arc::clone(&world), Vec::new());
@@ -246,6 +251,10 @@ pub struct Desktops {
     pub unrevived: Arc<AtomicUsize>,
     /// The number of times that a desktop was sanitized.
     pub sanitized: Arc<AtomicUsize>,
+    /// True if a restart completes a sanitizing that was interrupted.
+    pub marked: Arc<AtomicBool>,
+    /// The time that the profile of a running browser takes to pack.
+    pub packing: Arc<Mutex<Duration>>,
     /// The rotation that the VNC password of the desktop belongs to.
     pub rotation: Arc<AtomicI64>,
     /// The sessions that were swept, each with true if its files were kept.
@@ -289,6 +298,7 @@ impl Launch for Desktops {
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         let (unrevived, sanitized) = (Arc::clone(&self.unrevived), Arc::clone(&self.sanitized));
+        let (marked, packing) = (Arc::clone(&self.marked), Arc::clone(&self.packing));
         let rotation = Arc::clone(&self.rotation);
         rotation.store(order.spec.rotation, Ordering::SeqCst);
         let egress = self.egress.lock().clone();
@@ -315,6 +325,8 @@ impl Launch for Desktops {
                 close,
                 unrevived,
                 sanitized,
+                marked,
+                packing,
                 rotation,
                 egress,
                 at_end: None,
@@ -338,6 +350,8 @@ impl Launch for Desktops {
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
             sanitized: Arc::clone(&self.sanitized),
+            marked: Arc::clone(&self.marked),
+            packing: Arc::clone(&self.packing),
             rotation: Arc::clone(&self.rotation),
             egress: self.egress.lock().clone(),
             at_end: None,

@@ -119,7 +119,8 @@ pub struct Full {
 /// The database as actors see it. Every write resolves when it is durable.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Adds a session unless its organization has reached one of `limits`, in one transaction. Returns the
-    /// limit that is reached; none if the row is stored.
+    /// limit that is reached; none if the row is stored. A session that is to write to its profile
+    /// becomes the writer, or gets a copy if another live session is it.
     fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>>;
 
     /// Returns the session of this organization as stored; none if it does not exist.
@@ -190,7 +191,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Adds a version, whose archive is stored already, under the next number, and makes it the one
     /// that sessions start from. With `is_new` the profile is made from `profile`; otherwise it must
-    /// exist ([`StoreError::Missing`]).
+    /// exist. The writer in `profile`, if any, must be the one in the row. Else fails with
+    /// [`StoreError::Missing`].
     fn add_profile_version(
         &self,
         profile: ProfileRecord,

@@ -26,7 +26,8 @@ pub enum LeakKind {
     Directory,
     /// A row for a live object, of which this server has no actor, or whose programs have ended.
     Row,
-    /// A file among the artifacts without a row, or a row whose file is missing.
+    /// A file among the artifacts or the archives of profiles without a row, or the row of an artifact whose
+    /// file is missing.
     Artifact,
 }
 

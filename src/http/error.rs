@@ -315,6 +315,7 @@ fn in_use(cause: impl ToString, by: SessionId) -> Problem {
 fn profile(cause: &ProfileError) -> Problem {
     match cause {
         ProfileError::UnderWay => conflict("profile_under_way", cause).retryable(),
+        ProfileError::NotWriter(_) => conflict("profile_not_written", cause),
         ProfileError::NotPacked(failure) => {
             let status = StatusCode::FAILED_DEPENDENCY;
             Problem::new(status, "profile_not_packed", cause.to_string()).with("failure", failure)

@@ -1,12 +1,12 @@
 //! Browser profiles beyond one session: those that the server keeps by itself, copies, and removal.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
-use tracing::warn;
 
 use crate::actors;
-use crate::actors::profiles::{archive_path, describe, description_path};
+use crate::actors::profiles::{archive_path, describe, description_path, take_back};
 use crate::db;
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
 use crate::domain::labels::Name;
@@ -50,11 +50,23 @@ pub async fn stored_from(
     versions.into_iter().find(|version| version.session == Some(session.id)).ok_or(none)
 }
 
-/// Adds a copy of a version to a profile, which is made if it does not exist.
+/// A file that is removed on drop.
+struct Transit(PathBuf);
+
+impl Drop for Transit {
+    fn drop(&mut self) {
+        // It may be moved, or never have been written.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Adds a copy of a version to a profile, which is made if it does not exist. Must not be dropped
+/// before its end: an archive would be left without a row.
 ///
 /// # Errors
 ///
-/// Those of the object store and of the database. Nothing is added then.
+/// Those of the object store and of the database. Nothing is added then, unless the database did not
+/// answer.
 pub async fn copy(
     core: &Core,
     version: &VersionRecord,
@@ -63,13 +75,9 @@ pub async fn copy(
     let world = &core.world;
     let now = world.clock.now();
     let path = archive_path(profile.organization, profile.id, now, &version.checksum);
-    let file = world.transit.join(format!("{}.copy.tar.zst", profile.id));
-    world.objects.fetch_to(&version.path, &file).await?;
-    let deposited = world.objects.deposit(&path, &file).await;
-    if deposited.is_err() {
-        let _ = tokio::fs::remove_file(&file).await; // It is emptied at the next start as well.
-    }
-    deposited?;
+    let file = Transit(world.transit.join(format!("{}.copy.tar.zst", profile.id)));
+    world.objects.fetch_to(&version.path, &file.0).await?;
+    world.objects.deposit(&path, &file.0).await?;
     let copied = VersionRecord {
         profile: profile.id,
         number: 0,
@@ -80,24 +88,22 @@ pub async fn copy(
         ..version.clone()
     };
     let added = world.store.add_profile_version(profile, true, copied).await;
-    if added.is_err()
-        && let Err(cause) = world.objects.delete(&path).await
-    {
-        warn!("{path} has no row and is not removed: {cause}");
-    }
+    take_back(world, &added, &path).await;
     let added = added?;
+    world.quotas.add_stored(added.organization, added.size);
     describe(world, added.organization, added.profile).await;
     Ok(added)
 }
 
-/// Removes a profile: its archives first, so that none is left without a row.
+/// Removes a profile. From the beginning no session starts from one of its versions any more. Then
+/// its archives go, and its row last, so that none is left without a row.
 ///
 /// # Errors
 ///
 /// [`ServiceError::ProfileInUse`] while a session may write to it; those of the object store and the
 /// database, after which the removal may be repeated.
 pub async fn remove(core: &Core, profile: &ProfileRecord) -> Result<(), ServiceError> {
-    if let Some(by) = db::profiles::writer(&core.db, profile.id).await? {
+    if let Some(by) = db::profiles::begin_removal(&core.db, profile.id).await? {
         return Err(ServiceError::ProfileInUse { id: profile.id, by });
     }
     let description = description_path(profile.organization, profile.id);

@@ -162,6 +162,33 @@ async fn versions_are_stored_from_live_and_ended_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_completed_without_its_client() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = client.session_of(json!({"generate_browser_profile": true})).await;
+    client.close(&id_of(&session)).await.ok();
+    let organization = session["organization_id"].as_str().unwrap();
+    let profile = session["browser_profile_id"].as_str().unwrap();
+    let folder = server.directory.join(format!("d/profiles/{organization}/{profile}"));
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let mut files = files.filter(|it| it.extension().is_some_and(|it| it == "zst"));
+    // An archive that takes long to copy.
+    let archive = std::fs::File::options().write(true).open(files.next().unwrap()).unwrap();
+    archive.set_len(400 << 20).unwrap();
+    let source = json!({"name": "Copy", "browser_session_id": id_of(&session)});
+    let moment = std::time::Duration::from_millis(60);
+    let left = tokio::time::timeout(moment, client.post(PROFILES, source.clone())).await;
+    assert!(left.is_err(), "the copy took no time");
+    crate::support::eventually("the copy is complete", async || {
+        let listed = client.get(&format!("{PROFILES}?name=Copy")).await.ok();
+        (listed[0]["version"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(std::fs::read_dir(server.directory.join("d/transit")).unwrap().count(), 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_archive_is_refused_and_nothing_runs() {
     let server = Setup::fakes().start().await;
     let client = &server.client;

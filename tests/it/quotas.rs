@@ -342,7 +342,12 @@ async fn what_would_store_more_is_refused_when_the_storage_is_used_up() {
     assert_eq!(used(client, "storage_mib").await, 2);
     let blocks = json!([{ "block_type": "wait", "label": "w", "wait_sec": 1 }]);
     let workflow = client.workflow(blocks).await;
+    let session = client.session_of(json!({ "generate_browser_profile": true })).await;
+    let id = session["browser_session_id"].as_str().unwrap();
+    client.close(id).await.ok();
     limit(&server, json!({ "storage_mib": 1 })).await;
+    let copy = json!({ "name": "Copy", "browser_session_id": id });
+    refused(client.post("/v1/browser_profiles", copy).await, "storage_mib", 1);
     let request = json!({ "workflow_id": workflow });
     refused(client.post("/v1/run/workflows", request.clone()).await, "storage_mib", 1);
     limit(&server, json!({ "storage_mib": 3 })).await;

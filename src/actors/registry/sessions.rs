@@ -16,6 +16,7 @@ use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
 use crate::actors::session::{Close, Origin, Session};
+use crate::actors::storing::until_stored;
 use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::db::store::Ended;
@@ -92,11 +93,8 @@ impl Handle<Create> for Registry {
         let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
         let room = (start == Start::Now).then(|| self.room());
-        let (world, mut row) = (Arc::clone(&self.world), record.clone());
+        let (world, row) = (Arc::clone(&self.world), record.clone());
         let wished = record.spec.profile.clone().filter(|used| used.access == ProfileAccess::Write);
-        if let Some(used) = &mut row.spec.profile {
-            used.access = ProfileAccess::Copy; // Until it is the writer.
-        }
         let (limits, session) = (world.quotas.limits(organization), record.id);
         let stored = async move {
             if let Some(room) = room {
@@ -104,7 +102,7 @@ impl Handle<Create> for Registry {
             }
             let full = world.store.insert_session(row, limits).await;
             if let Some(full) = full.map_err(RegistryError::NotStored)? {
-                return Err(world.quotas.full(organization, full).into());
+                return Err(RegistryError::from(world.quotas.full(organization, full)).into());
             }
             match wished {
                 Some(used) => claim(&world, session, used, must_write).await.map(Some),
@@ -112,8 +110,18 @@ impl Handle<Create> for Registry {
             }
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
-            registry.sessions_coming.remove(&record.id);
+            let stored = stored.map_err(|NotMade { cause, end }| {
+                match end {
+                    // Its id stays taken until its row is final.
+                    Some(end) => registry.end_unmade(record.id, end, ctx),
+                    None => {
+                        registry.sessions_coming.remove(&record.id);
+                    }
+                }
+                cause
+            });
             let created = stored.map(|access| {
+                registry.sessions_coming.remove(&record.id);
                 let id = record.id;
                 if let (Some(used), Some(access)) = (&mut record.spec.profile, access) {
                     used.access = access;
@@ -130,14 +138,27 @@ impl Handle<Create> for Registry {
     }
 }
 
-/// Makes a stored session the writer of its profile. If another session is the writer, this one gets
-/// a copy, or ends where it must write.
+/// A session that was not made.
+struct NotMade {
+    cause: RegistryError,
+    /// The end of its row, which is not stored yet.
+    end: Option<Ended>,
+}
+
+impl From<RegistryError> for NotMade {
+    fn from(cause: RegistryError) -> Self {
+        Self { cause, end: None }
+    }
+}
+
+/// Reads whether a stored session is the writer of its profile, and makes it the writer if it is not. If
+/// another session is the writer, this one gets a copy, or ends where it must write.
 async fn claim(
     world: &World,
     session: SessionId,
     used: ProfileUse,
     must_write: bool,
-) -> Result<ProfileAccess, RegistryError> {
+) -> Result<ProfileAccess, NotMade> {
     let id = used.id;
     let refusal = match world.store.claim_profile(session, used).await {
         Ok(None) => return Ok(ProfileAccess::Write),
@@ -148,10 +169,9 @@ async fn claim(
     let failure = Failure::new("profile_in_use", refusal.to_string());
     let at = world.clock.now();
     let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
-    if let Err(cause) = world.store.end_session(session, ended).await {
-        warn!("session {session} was not made, and its end is not stored: {cause}");
-    }
-    Err(refusal)
+    let stored = world.store.end_session(session, ended.clone()).await;
+    let end = stored.is_err().then_some(ended);
+    Err(NotMade { cause: refusal, end })
 }
 
 impl Registry {
@@ -185,6 +205,20 @@ impl Registry {
         let coming = self.sessions_coming.len() + self.world.views.coming_up();
         let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
         async move { room.await.map_err(RegistryError::NoRoom) }
+    }
+
+    /// Stores the end of a session that was not made, again and again until the database answers. Without
+    /// it, a live row would have no actor.
+    fn end_unmade(&self, id: SessionId, end: Ended, ctx: &mut Context<Self>) {
+        let store = Arc::clone(&self.world.store);
+        let write = move || store.end_session(id, end.clone());
+        let work = until_stored(format!("the end of {id}, which was not made"), u32::MAX, write);
+        ctx.spawn(work.into_actor(self).map(move |stored, registry, _| {
+            registry.sessions_coming.remove(&id);
+            if let Err(cause) = stored {
+                warn!("session {id} was not made, and its end is not stored: {cause}");
+            }
+        }));
     }
 
     /// Closes a session as soon as its asker turns out not to have received the answer.

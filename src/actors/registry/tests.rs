@@ -8,6 +8,8 @@ use super::*;
 use crate::actors::session::{Begin, Beginner, Invite, Look, SessionError};
 use crate::actors::testing::{BreakSession, Outside, Stage, occupant};
 use crate::actors::tickets::Uses;
+use crate::domain::profile::{ProfileAccess, ProfileUse};
+use crate::domain::session::{SessionSpec, SessionStatus};
 use crate::domain::ticket::TicketRole;
 
 fn route<M>(session: SessionId, message: M) -> Route<M> {
@@ -80,4 +82,40 @@ async fn a_session_whose_actor_breaks_waits_for_the_database() {
     sleep(Duration::from_secs(5)).await;
     let view = stage.registry.ask(route(id, Look)).await.unwrap().unwrap();
     assert_eq!(view.record.status, SessionStatus::Running);
+}
+
+#[actix::test]
+async fn a_session_that_could_not_claim_its_profile_leaves_no_live_row() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let profile = stage.world.mint.mint(stage.world.clock.now());
+    let id = stage.world.mint.mint(stage.world.clock.now());
+    let create = || Create {
+        organization: Stage::organization(),
+        spec: SessionSpec { profile: Some(ProfileUse::made(profile)), ..SessionSpec::default() },
+        start: Start::Now,
+        run: None,
+        id: Some(id),
+        must_write: true,
+        storage_state: None,
+    };
+    *stage.rows.slow.lock() = Duration::from_secs(1);
+    let refused = stage.registry.ask(create());
+    let outage = async {
+        sleep(Duration::from_millis(500)).await;
+        *stage.rows.broken.lock() = true;
+        // Inserted in one write with the place of the writer.
+        let used = stage.rows.session(id).spec.profile.unwrap();
+        assert_eq!(used.access, ProfileAccess::Write);
+    };
+    let (refused, ()) = tokio::join!(refused, outage);
+    assert!(matches!(refused.unwrap(), Err(RegistryError::NotStored(_))));
+    let again = stage.registry.ask(create()).await.unwrap();
+    assert!(matches!(again, Err(RegistryError::UnderWay)), "{again:?}");
+    assert!(!stage.rows.session(id).status.is_final());
+    sleep(Duration::from_secs(60)).await;
+    *stage.rows.broken.lock() = false;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Failed);
+    assert_eq!(stage.desktops.launched(), 0);
 }

@@ -75,7 +75,7 @@ impl Session {
     }
 
     pub(super) fn shut_down(&mut self, mut desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
-        if self.storing_profile {
+        if self.profile.storing.is_some() {
             // Its browser stands still, and the version that it stores must not be the later one.
             self.shut_down_later = Some(desktop);
             return;

@@ -161,7 +161,9 @@ impl Classified for SessionError {
             | Self::UnknownRecording(_)
             | Self::NoEgress
             | Self::ProfileInUse { .. }
-            | Self::Profile(ProfileError::UnderWay | ProfileError::Quota(_))
+            | Self::Profile(
+                ProfileError::UnderWay | ProfileError::NotWriter(_) | ProfileError::Quota(_),
+            )
             | Self::Egress(EgressError::Invalid(_))
             | Self::Film(FilmError::NoFfmpeg { .. } | FilmError::DiskFull { .. }) => {
                 Outcome::Refused

@@ -93,6 +93,7 @@ pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
     Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch, Watching,
 };
+use self::profile::ProfileChanges;
 pub use self::profile::{KeepProfile, StoreProfile};
 use self::recoveries::Recoveries;
 pub use self::rotating::{ReplaceVncPassword, Rotate};
@@ -206,8 +207,7 @@ pub struct Session {
     storage_state: Option<Arc<StorageState>>,
     /// The number of connections to DevTools.
     drivers: usize,
-    /// True while the profile of the running browser is being stored.
-    storing_profile: bool,
+    profile: ProfileChanges,
     /// The desktop that is shut down when its profile is stored.
     shut_down_later: Option<Box<dyn Desktop>>,
     /// The askers that wait for the detachment; any entry means that it is requested.
@@ -272,7 +272,7 @@ impl Session {
             repairs: None,
             storage_state,
             drivers: 0,
-            storing_profile: false,
+            profile: ProfileChanges::default(),
             shut_down_later: None,
             leaving: Vec::new(),
             registration,

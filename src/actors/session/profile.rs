@@ -1,11 +1,16 @@
 //! The profile of a session: who may write to it, and its storage at the end or on request.
+//!
+//! A change of the permission to write is stored before it applies. Changes are processed one at a
+//! time, in the order of arrival, and none while the profile is being stored.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, warn};
 
 use super::{Phase, Session, SessionError};
@@ -29,6 +34,10 @@ impl Ask for KeepProfile {
     type Answer = Result<SessionView, SessionError>;
     const KIND: &'static str = "keep_profile";
     const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(120)
+    }
 
     fn summary(&self) -> Value {
         json!({ "keep": self.keep })
@@ -62,6 +71,33 @@ impl Ask for StoreProfile {
     }
 }
 
+type Answer = oneshot::Sender<Result<SessionView, SessionError>>;
+
+/// A change of the session's profile.
+#[derive(Debug)]
+enum ProfileChange {
+    /// Sets whether the profile is stored at the end.
+    Keep { keep: bool, answer: Answer },
+    /// Gives up the permission to write. The sender is dropped once the row says so.
+    GiveUp(oneshot::Sender<()>),
+}
+
+/// The changes of the profile that wait or are being stored.
+#[derive(Debug, Default)]
+pub(super) struct ProfileChanges {
+    waiting: VecDeque<ProfileChange>,
+    busy: bool,
+    /// The storage of the running browser's profile, canceled when it is over.
+    pub(super) storing: Option<CancellationToken>,
+}
+
+/// The profile that is left without the permission to write. One that the session would have made is
+/// not made.
+fn read_only(used: Option<ProfileUse>) -> Option<ProfileUse> {
+    let used = used.filter(|used| !used.is_new)?;
+    Some(ProfileUse { access: ProfileAccess::Copy, ..used })
+}
+
 impl Session {
     /// A profile of the session's organization, from which a row is made.
     fn new_profile(&self, id: ProfileId, name: Name) -> ProfileRecord {
@@ -85,18 +121,99 @@ impl Session {
     }
 
     /// Gives up the permission to write to the profile: a browser that was cleared must not take the
-    /// place of the logins there.
-    pub(super) fn keep_no_profile(&mut self, ctx: &mut Context<Self>) {
-        let Some(used) = self.record.spec.profile.take() else { return };
-        let next = (!used.is_new).then_some(ProfileUse { access: ProfileAccess::Copy, ..used });
+    /// place of the logins there. Nothing is stored at the end from now on. Resolves when the row says
+    /// so, or cannot.
+    pub(super) fn keep_no_profile(
+        &mut self,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (stored, done) = oneshot::channel();
+        let used = self.record.spec.profile.as_ref();
+        let writes = used.is_some_and(|used| used.access == ProfileAccess::Write);
+        if writes || self.profile.busy || !self.profile.waiting.is_empty() {
+            self.record.spec.profile = read_only(self.record.spec.profile.take());
+            self.profile.waiting.push_back(ProfileChange::GiveUp(stored));
+            self.next_profile_change(ctx);
+        }
+        async move { drop(done.await) }
+    }
+
+    fn next_profile_change(&mut self, ctx: &mut Context<Self>) {
+        while !self.profile.busy && self.profile.storing.is_none() {
+            let Some(change) = self.profile.waiting.pop_front() else { return };
+            match change {
+                ProfileChange::Keep { keep, answer } => match self.may_keep(keep) {
+                    Ok(()) => self.store_keep(keep, answer, ctx),
+                    Err(refusal) => drop(answer.send(Err(refusal))), // The caller may have left.
+                },
+                ProfileChange::GiveUp(stored) => self.store_give_up(stored, ctx),
+            }
+        }
+    }
+
+    fn may_keep(&self, keep: bool) -> Result<(), SessionError> {
+        match self.phase {
+            Phase::Closing { .. } => Err(SessionError::Closing),
+            // The browser that is being cleared has none of the logins.
+            Phase::Recovering { .. } if keep && self.sanitizing.under_way.is_some() => {
+                Err(SessionError::Starting)
+            }
+            Phase::Dormant
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Recovering { .. } => Ok(()),
+        }
+    }
+
+    fn store_give_up(&mut self, stored: oneshot::Sender<()>, ctx: &mut Context<Self>) {
+        self.profile.busy = true;
+        let next = read_only(self.record.spec.profile.take());
         self.record.spec.profile = next.clone();
         let (store, id) = (std::sync::Arc::clone(&self.world.store), self.record.id);
         let write = move || store.set_profile(id, next.clone());
         let work = until_stored(format!("the profile of {id}"), u32::MAX, write);
-        ctx.spawn(work.into_actor(self).map(|outcome, session, _| {
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
+            session.profile.busy = false;
             if let Err(cause) = outcome {
                 warn!(parent: &session.span, "the profile of the session is not given up: {cause}");
             }
+            drop(stored);
+            session.next_profile_change(ctx);
+        }));
+    }
+
+    fn store_keep(&mut self, keep: bool, answer: Answer, ctx: &mut Context<Self>) {
+        self.profile.busy = true;
+        let (store, id) = (std::sync::Arc::clone(&self.world.store), self.record.id);
+        let next = match (keep, self.record.spec.profile.clone()) {
+            (true, Some(used)) => Some(ProfileUse { access: ProfileAccess::Write, ..used }),
+            (true, None) => Some(ProfileUse::made(self.world.mint.mint(self.world.clock.now()))),
+            (false, present) => read_only(present),
+        };
+        let work = async move {
+            match &next {
+                Some(used) if used.access == ProfileAccess::Write => {
+                    let holder = store.claim_profile(id, used.clone()).await;
+                    if let Some(by) = holder.map_err(SessionError::NotStored)? {
+                        return Err(SessionError::ProfileInUse { id: used.id, by });
+                    }
+                }
+                Some(_) | None => {
+                    store.set_profile(id, next.clone()).await.map_err(SessionError::NotStored)?;
+                }
+            }
+            Ok(next)
+        };
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
+            session.profile.busy = false;
+            let stored = outcome.map(|next| {
+                session.record.spec.profile = next;
+                session.record.modified_at = session.world.clock.now();
+            });
+            session.next_profile_change(ctx); // It may give up what was just stored.
+            session.publish();
+            let view = session.view.borrow().clone();
+            let _ = answer.send(stored.map(|()| view)); // The caller may have left.
         }));
     }
 
@@ -125,42 +242,9 @@ impl Handle<KeepProfile> for Session {
         KeepProfile { keep }: KeepProfile,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<SessionView, SessionError>> {
-        if matches!(self.phase, Phase::Closing { .. }) {
-            return answered(Err(SessionError::Closing));
-        }
-        let (store, id) = (self.world.store.clone(), self.record.id);
-        let present = self.record.spec.profile.clone();
         let (answer, changed) = oneshot::channel();
-        let next = match (keep, present) {
-            (true, Some(used)) => Some(ProfileUse { access: ProfileAccess::Write, ..used }),
-            (true, None) => Some(ProfileUse::made(self.world.mint.mint(self.world.clock.now()))),
-            // A profile that the session would have made is not made.
-            (false, Some(ProfileUse { is_new: true, .. }) | None) => None,
-            (false, Some(used)) => Some(ProfileUse { access: ProfileAccess::Copy, ..used }),
-        };
-        let work = async move {
-            match &next {
-                Some(used) if used.access == ProfileAccess::Write => {
-                    let holder = store.claim_profile(id, used.clone()).await;
-                    if let Some(by) = holder.map_err(SessionError::NotStored)? {
-                        return Err(SessionError::ProfileInUse { id: used.id, by });
-                    }
-                }
-                Some(_) | None => {
-                    store.set_profile(id, next.clone()).await.map_err(SessionError::NotStored)?;
-                }
-            }
-            Ok(next)
-        };
-        ctx.spawn(work.into_actor(self).map(move |outcome, session, _| {
-            let answered = outcome.map(|next| {
-                session.record.spec.profile = next;
-                session.record.modified_at = session.world.clock.now();
-                session.publish();
-                session.view.borrow().clone()
-            });
-            let _ = answer.send(answered); // The caller may have left.
-        }));
+        self.profile.waiting.push_back(ProfileChange::Keep { keep, answer });
+        self.next_profile_change(ctx);
         Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }
@@ -173,7 +257,7 @@ impl Handle<StoreProfile> for Session {
     ) -> Answering<Result<VersionRecord, SessionError>> {
         let into = profiles::transit(&self.world, self.record.id, "live");
         let packed = match self.desktop() {
-            Ok(_) if self.storing_profile => {
+            Ok(_) if self.profile.storing.is_some() => {
                 return answered(Err(SessionError::Profile(ProfileError::UnderWay)));
             }
             Ok(desktop) => desktop.pack_profile(into),
@@ -190,7 +274,8 @@ impl Handle<StoreProfile> for Session {
         });
         let Some(new) = new else { return answered(Err(SessionError::Closing)) };
         let new = NewVersion { origin: Origin::Request, ..new };
-        self.storing_profile = true;
+        let over = CancellationToken::new();
+        self.profile.storing = Some(over.clone());
         let world = std::sync::Arc::clone(&self.world);
         let (answer, stored) = oneshot::channel();
         let work = async move {
@@ -199,10 +284,12 @@ impl Handle<StoreProfile> for Session {
         };
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(move |outcome, session, ctx| {
-            session.storing_profile = false;
+            session.profile.storing = None;
+            over.cancel();
             if let Some(desktop) = session.shut_down_later.take() {
                 session.shut_down(desktop, ctx);
             }
+            session.next_profile_change(ctx);
             let _ = answer.send(outcome.map_err(SessionError::Profile)); // The caller may have left.
         }));
         Box::pin(async move { stored.await.map_err(|_gone| Unanswered::Gone)? })

@@ -227,11 +227,19 @@ impl Session {
     ) {
         let closing = matches!(self.phase, Phase::Closing { .. });
         match outcome {
-            Ok(Restarted { desktop, .. }) if closing => self.shut_down(desktop, ctx),
+            Ok(Restarted { desktop, is_cleared, .. }) if closing => {
+                if is_cleared {
+                    drop(self.keep_no_profile(ctx));
+                }
+                self.shut_down(desktop, ctx);
+            }
             Err(RestartFailed { desktop: Some(desktop), .. }) if closing => {
                 self.shut_down(desktop, ctx);
             }
-            Ok(Restarted { desktop, lost }) => {
+            Ok(Restarted { desktop, lost, is_cleared }) => {
+                if is_cleared {
+                    drop(self.keep_no_profile(ctx));
+                }
                 let Trouble { cause, since, tries, .. } = trouble;
                 let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
                 let recovered =

@@ -7,6 +7,10 @@
 //!    +------ generation, restart stored --------------------------------+--> Closing, failed
 //! ```
 //!
+//! Before anything is cleared, a storage of the profile that is under way is completed, and the
+//! permission to write to the profile is given up: from then on no end, failure or restart of the
+//! server stores the cleared browser in place of the logins.
+//!
 //! No occupant begins meanwhile, as in any recovery. A session owes its next occupant a sanitizing
 //! once an occupant of a generation above `sanitize_after` has left, or one that asked for it
 //! (`sanitize_due`). Both are read from the row, so a server that ends in between changes nothing.
@@ -171,6 +175,7 @@ impl Session {
             return;
         }
         let call_off = CancellationToken::new();
+        let called_off = call_off.clone();
         let left = self.enter(Phase::Recovering { desktop: None, call_off });
         let Phase::Running { desktop } = left else { return };
         info!(parent: &self.span, "session {} is sanitized ({by})", self.record.id);
@@ -183,10 +188,22 @@ impl Session {
         // Downloads are artifacts of the organization, and not traces in the browser.
         let downloads = desktop.downloads().finish();
         let picture = self.last_picture();
+        let storing = self.profile.storing.clone();
+        let given_up = self.keep_no_profile(ctx);
         let work = async move {
             let stored = stored.await;
             downloads.await;
             remove_picture(&picture).await;
+            let is_apart = async move {
+                if let Some(over) = storing {
+                    over.cancelled().await;
+                }
+                given_up.await;
+            };
+            tokio::select! {
+                () = is_apart => {}
+                () = called_off.cancelled() => {} // The session is closing.
+            }
             (stored, desktop)
         };
         ctx.spawn(work.into_actor(self).map(|(stored, desktop), session, ctx| {
@@ -228,18 +245,15 @@ impl Session {
             under_way.tries
         });
         match outcome {
-            Ok(Sanitized { desktop, .. }) if is_closing => {
-                self.keep_no_profile(ctx);
-                self.shut_down(desktop, ctx);
-            }
-            Err(RestartFailed { desktop: Some(desktop), .. }) if is_closing => {
+            Ok(Sanitized { desktop, .. }) | Err(RestartFailed { desktop: Some(desktop), .. })
+                if is_closing =>
+            {
                 self.shut_down(desktop, ctx);
             }
             Ok(Sanitized { desktop, cleared }) => {
                 if let Some(under_way) = &mut self.sanitizing.under_way {
                     under_way.cleared = Some(cleared);
                 }
-                self.keep_no_profile(ctx);
                 self.store_sanitized(desktop, ctx);
             }
             Err(RestartFailed { failure, desktop: None }) => {

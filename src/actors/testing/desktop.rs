@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -32,6 +33,8 @@ pub(super) struct FakeDesktop {
     pub(super) close: Arc<Notify>,
     pub(super) unrevived: Arc<AtomicUsize>,
     pub(super) sanitized: Arc<AtomicUsize>,
+    pub(super) marked: Arc<AtomicBool>,
+    pub(super) packing: Arc<Mutex<Duration>>,
     pub(super) rotation: Arc<AtomicI64>,
     pub(super) egress: Option<Arc<FakeEgress>>,
     pub(super) at_end: Option<PackAtEnd>,
@@ -88,7 +91,8 @@ impl Desktop for FakeDesktop {
                 });
             }
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);
-            Ok(Restarted { desktop: self, lost: String::new() })
+            let is_cleared = self.marked.load(Ordering::SeqCst);
+            Ok(Restarted { desktop: self, lost: String::new(), is_cleared })
         })
     }
 
@@ -154,7 +158,11 @@ impl Desktop for FakeDesktop {
     }
 
     fn pack_profile(&self, into: PathBuf) -> BoxFuture<'static, Result<PackedProfile, Failure>> {
-        Box::pin(async move { packed(into) })
+        let takes = *self.packing.lock();
+        Box::pin(async move {
+            sleep(takes).await;
+            packed(into)
+        })
     }
 
     fn pack_at_end(&mut self, request: PackAtEnd) {

@@ -108,6 +108,17 @@ impl Store for Rows {
             let live = own.filter(|it| !it.status.is_final() && it.id != session.id).count();
             let full = full(Quota::Sessions, &limits, live);
             if full.is_none() {
+                let mut session = session;
+                let writes = |of: &SessionRecord, id: ProfileId| {
+                    let used = of.spec.profile.as_ref().filter(|used| used.id == id);
+                    let is_other = of.id != session.id && !of.status.is_final();
+                    is_other && used.is_some_and(|used| used.access == ProfileAccess::Write)
+                };
+                let wanted = session.spec.profile.as_ref().map(|used| used.id);
+                let taken = wanted.is_some_and(|id| sessions.values().any(|of| writes(of, id)));
+                if let Some(used) = session.spec.profile.as_mut().filter(|_used| taken) {
+                    used.access = ProfileAccess::Copy;
+                }
                 sessions.insert(session.id, session);
             }
             Ok(full)
@@ -219,7 +230,18 @@ impl Store for Rows {
         version: VersionRecord,
     ) -> Stored<VersionRecord> {
         self.write(|rows| {
+            let sessions = rows.sessions.lock();
+            let writes = |id: SessionId| {
+                let used = sessions.get(&id).and_then(|row| row.spec.profile.as_ref());
+                used.is_some_and(|it| it.id == profile.id && it.access == ProfileAccess::Write)
+            };
+            if profile.writer.is_some_and(|writer| !writes(writer)) {
+                return Err(StoreError::Missing);
+            }
             let mut versions = rows.versions.lock();
+            if let Some(known) = versions.iter().find(|known| known.path == version.path) {
+                return Ok(known.clone());
+            }
             let last = versions.iter().filter(|it| it.profile == profile.id).count();
             let number = i64::try_from(last).unwrap() + 1;
             let version = VersionRecord { number, ..version };

@@ -17,8 +17,8 @@ use crate::schema::{
 };
 
 /// Adds a version, whose archive is stored already, under the next number, and makes it the one that
-/// sessions start from. With `is_new` the profile is made from `profile`. Returns the version with its
-/// number.
+/// sessions start from. With `is_new` the profile is made from `profile`. The writer in `profile`, if
+/// any, must be the one in the row. Returns the version with its number.
 pub(in crate::db) async fn add_version(
     db: &Db,
     profile: ProfileRecord,
@@ -29,6 +29,7 @@ pub(in crate::db) async fn add_version(
     let number: Option<i64> = on!(db, write, |c| {
         c.transaction(async move |c| {
             let (id, organization) = (row.id.clone(), row.organization_id.clone());
+            let writer = row.writer_id.clone();
             if is_new {
                 let insert = diesel::insert_into(profiles::table).values(row);
                 insert.on_conflict(profiles::id).do_nothing().execute(c).await?;
@@ -47,9 +48,14 @@ pub(in crate::db) async fn add_version(
             let known = profiles::table
                 .filter(profiles::id.eq(id))
                 .filter(profiles::organization_id.eq(organization));
-            if diesel::update(known.clone()).set(change).execute(c).await? == 0 {
+            locked!(c, new.profile_id.clone());
+            let stored: Option<Option<String>> =
+                known.clone().select(profiles::writer_id).first(c).await.optional()?;
+            let Some(stored) = stored else { return Ok(None) };
+            if writer.is_some() && stored != writer {
                 return Ok(None);
             }
+            diesel::update(known.clone()).set(change).execute(c).await?;
             new.number = known.select(profiles::last_version).first(c).await?;
             let number = new.number;
             diesel::insert_into(versions::table).values(new).execute(c).await?;

@@ -4,6 +4,8 @@
 
 mod adding;
 mod aging;
+pub(super) mod place;
+mod removing;
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -13,6 +15,7 @@ use serde_json::Value;
 pub(super) use self::adding::add_version;
 pub use self::adding::{Added, add_to};
 pub use self::aging::{bytes, former};
+pub use self::removing::{begin_removal, known_among, modified};
 use super::Db;
 use super::query::{DbError, on};
 use super::sessions::LIVE;

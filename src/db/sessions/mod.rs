@@ -11,6 +11,7 @@ use self::row::Row;
 use super::Db;
 use super::organizations::locked;
 use super::outbox;
+use super::profiles::place::{is_free, take_place};
 use super::query::{DbError, on};
 use super::sealed::seal_passwords;
 use super::store::{Ended, Full, Rotated, Started, StoreError};
@@ -23,6 +24,7 @@ use crate::domain::event::NewEvent;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::labels::LabelChange;
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::quota::{Limits, MINUTE, Quota};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
@@ -174,7 +176,8 @@ macro_rules! made_since {
 }
 
 /// Counts and inserts in one transaction. Others that insert for the same organization wait for its
-/// end at the organization's row, on every node.
+/// end at the organization's row, on every node. In the same transaction the session becomes the writer
+/// of its profile, if it is to be it and no other live session is; else its row has a copy.
 pub(super) async fn insert(
     db: &Db,
     session: SessionRecord,
@@ -183,7 +186,8 @@ pub(super) async fn insert(
     let (most_live, most_new) = (limits.get(Quota::Sessions), limits.get(Quota::CreatesPerMinute));
     let (id, organization) = (session.id.to_string(), session.organization);
     let row = db.sealed(Row::from(&session))?;
-    if most_live.is_none() && most_new.is_none() {
+    let wished = session.spec.profile.filter(|used| used.access == ProfileAccess::Write);
+    if most_live.is_none() && most_new.is_none() && wished.is_none() {
         insert_once!(db, sessions, row, |row| same!(row))?;
         return Ok(None);
     }
@@ -199,7 +203,7 @@ pub(super) async fn insert(
                 }
             }
             if let Some(limit) = most_new {
-                let others = made_since!(organization, since).filter(sessions::id.ne(id));
+                let others = made_since!(organization, since).filter(sessions::id.ne(id.clone()));
                 let columns = (count_star(), min(sessions::created_at));
                 let (used, oldest): (i64, Option<NaiveDateTime>) =
                     others.select(columns).first(c).await?;
@@ -208,7 +212,17 @@ pub(super) async fn insert(
                     return Ok(Some(Full { quota: Quota::CreatesPerMinute, limit, used, oldest }));
                 }
             }
+            let Some(used) = wished else {
+                insert_by!(c, sessions, row, |row| same!(row))?;
+                return Ok(None);
+            };
+            let is_free = is_free!(c, organization.to_string(), id, used);
+            let copy = ProfileUse { access: ProfileAccess::Copy, ..used.clone() };
+            let row = if is_free { row } else { row.with_profile(&copy) };
             insert_by!(c, sessions, row, |row| same!(row))?;
+            if is_free {
+                take_place!(c, id, used);
+            }
             Ok(None)
         })
         .await

@@ -21,6 +21,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::labels::Tags;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
+use crate::domain::profile::ProfileUse;
 use crate::domain::sealing::{SealError, SecretLocation, Vault};
 use crate::domain::session::{SessionRecord, SessionSpec, Size};
 use crate::schema::browser_sessions;
@@ -60,6 +61,13 @@ pub(super) struct Row {
     tags: Option<Value>,
     settings: Option<Value>,
     profile: Option<Value>,
+}
+
+impl Row {
+    /// Returns the same row with another use of the profile.
+    pub(super) fn with_profile(self, used: &ProfileUse) -> Self {
+        Self { profile: Some(json(used)), ..self }
+    }
 }
 
 /// The egress lists of a row. The column is null if both are empty.

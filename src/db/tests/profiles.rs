@@ -9,6 +9,7 @@ use crate::domain::labels::Tags;
 use crate::domain::profile::{
     Manager, Origin, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord,
 };
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::session::SessionStatus;
 
 fn profile(organization: OrganizationId, name: &str) -> ProfileRecord {
@@ -154,6 +155,103 @@ fn a_version_is_added_only_to_a_profile_as_it_was_read_and_without_a_writer() {
         assert_eq!(add(&foreign, "c").await, Added::Gone);
         profiles::delete(db, organization, read.id).await.unwrap();
         assert_eq!(add(&read, "c").await, Added::Gone);
+    });
+}
+
+#[test]
+fn a_session_is_inserted_as_the_writer_or_with_a_copy() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let own = profile(tenant.organization, "one");
+        profiles::insert(db, &own).await.unwrap();
+        let mut most = Limits::default();
+        most.set(Quota::Sessions, Some(100));
+        let insert = async |second: i64, used: ProfileUse, limits: &Limits| {
+            let mut session = tenant.session(second);
+            session.spec.profile = Some(used);
+            for _again in 0..2 {
+                let full = db.insert_session(session.clone(), limits.clone()).await.unwrap();
+                assert_eq!(full, None);
+            }
+            let row = db.session(tenant.organization, session.id).await.unwrap().unwrap();
+            (session.id, row.spec.profile.unwrap().access)
+        };
+        let (first, access) = insert(1, written(own.id), &Limits::default()).await;
+        assert_eq!(access, ProfileAccess::Write);
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(first));
+        let (_, access) = insert(2, written(own.id), &most).await;
+        assert_eq!(access, ProfileAccess::Copy);
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(first));
+        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        db.end_session(first, ended).await.unwrap();
+        let (third, access) = insert(3, written(own.id), &most).await;
+        assert_eq!(access, ProfileAccess::Write);
+        assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(third));
+        // One that the session makes has no row yet; one that does not exist cannot be written to.
+        assert_eq!(insert(4, ProfileUse::made(mint()), &most).await.1, ProfileAccess::Write);
+        assert_eq!(insert(5, written(mint()), &most).await.1, ProfileAccess::Copy);
+        let foreign = profile(world.tenant().await.organization, "theirs");
+        profiles::insert(db, &foreign).await.unwrap();
+        assert_eq!(insert(6, written(foreign.id), &most).await.1, ProfileAccess::Copy);
+    });
+}
+
+#[test]
+fn a_profile_that_is_being_removed_starts_no_session_and_has_no_writer() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let organization = tenant.organization;
+        let own = profile(organization, "one");
+        db.add_profile_version(own.clone(), true, version(&own, "a")).await.unwrap();
+        let session = tenant.stored_session(db).await;
+        db.claim_profile(session, written(own.id)).await.unwrap();
+        assert_eq!(profiles::begin_removal(db, own.id).await.unwrap(), Some(session));
+        assert!(profiles::current(db, organization, own.id).await.unwrap().is_some());
+        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        db.end_session(session, ended).await.unwrap();
+        assert_eq!(profiles::begin_removal(db, own.id).await.unwrap(), None);
+        assert_eq!(profiles::current(db, organization, own.id).await.unwrap(), None);
+        assert_eq!(profiles::versions_of(db, own.id).await.unwrap().len(), 1);
+        let paths = ["a".to_owned(), "b".to_owned()];
+        let known = profiles::known_among(db, &paths).await.unwrap();
+        assert_eq!(known.into_iter().collect::<Vec<_>>(), ["a"]);
+        let changed = profiles::modified(db, &[own.id, mint()]).await.unwrap();
+        assert_eq!(changed.keys().collect::<Vec<_>>(), [&own.id]);
+    });
+}
+
+#[test]
+fn only_the_present_writer_adds_a_version_of_its_own() {
+    on_both(async |world| {
+        let (db, tenant) = (&world.db, world.tenant().await);
+        let organization = tenant.organization;
+        let own = profile(organization, "one");
+        profiles::insert(db, &own).await.unwrap();
+        let (first, second) = (tenant.stored_session(db).await, tenant.stored_session(db).await);
+        let add = async |writer, path: &str| {
+            let by = ProfileRecord { writer: Some(writer), ..own.clone() };
+            let added = db.add_profile_version(by, false, version(&own, path)).await;
+            added.map(|version| version.number)
+        };
+        db.claim_profile(first, written(own.id)).await.unwrap();
+        assert_eq!(add(first, "a").await.unwrap(), 1);
+        let foreign = add(second, "b").await;
+        assert!(matches!(foreign, Err(StoreError::Missing)), "{foreign:?}");
+        let copy = ProfileUse { access: ProfileAccess::Copy, ..written(own.id) };
+        db.set_profile(first, Some(copy)).await.unwrap();
+        assert_eq!(add(first, "a").await.unwrap(), 1, "a repeated write finds its row");
+        let given_up = add(first, "b").await;
+        assert!(matches!(given_up, Err(StoreError::Missing)), "{given_up:?}");
+        db.claim_profile(second, written(own.id)).await.unwrap();
+        let late = add(first, "b").await;
+        assert!(matches!(late, Err(StoreError::Missing)), "{late:?}");
+        assert_eq!(add(second, "b").await.unwrap(), 2);
+        // One that the session makes has a row with its first version.
+        let new = ProfileRecord { writer: Some(first), ..profile(organization, "two") };
+        for (path, number) in [("c", 1), ("d", 2)] {
+            let added = db.add_profile_version(new.clone(), true, version(&new, path)).await;
+            assert_eq!(added.unwrap().number, number);
+        }
     });
 }
 

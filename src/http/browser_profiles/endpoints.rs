@@ -22,6 +22,7 @@ use crate::http::body::{Body, LargeBody, PathId, Query, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::paging::{Listed, page};
 use crate::http::problem::Problem;
 use crate::http::sessions::create::without_state;
@@ -249,8 +250,12 @@ pub async fn create(
         (Some(session), _) => {
             let view = lookup::session(&front, organization, session).await?;
             if view.record.status.is_final() {
+                front.check_storage(organization).await?;
                 let version = profiles::stored_from(&front, &view.record).await?;
-                profiles::copy(&front, &version, empty).await?.profile
+                let core = front.clone();
+                let copied =
+                    lasting(async move { Ok(profiles::copy(&core, &version, empty).await?) });
+                copied.await?.profile
             } else {
                 let description = description.clone();
                 let message = StoreProfile { name: Some(name), description, tags };
@@ -388,7 +393,7 @@ pub async fn remove(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let profile = profiles::find(&front, caller.organization, id).await?;
-    profiles::remove(&front, &profile).await?;
+    lasting(async move { Ok(profiles::remove(&front, &profile).await?) }).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -434,10 +439,14 @@ pub async fn reset(
 ) -> Result<HttpResponse, ApiError> {
     let organization = caller.organization;
     lookup::workflow(&front, organization, id).await?;
-    for profile in db::profiles::managed_for(&front.db, organization, id).await? {
-        if matches!(profile.manager, Some(Manager::Workflow { .. })) {
-            profiles::remove(&front, &profile).await?;
+    let removed = lasting(async move {
+        for profile in db::profiles::managed_for(&front.db, organization, id).await? {
+            if matches!(profile.manager, Some(Manager::Workflow { .. })) {
+                profiles::remove(&front, &profile).await?;
+            }
         }
-    }
+        Ok(())
+    });
+    removed.await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -19,6 +19,7 @@ use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::problem::Problem;
 use crate::http::sessions::ask_session;
 use crate::http::validation::Fields;
@@ -174,7 +175,8 @@ pub async fn remove(
     let number: i64 = number.parse().map_err(|_odd| unknown(id, 0))?;
     let version = db::profiles::version(&front.db, caller.organization, id, number).await?;
     let version = version.ok_or_else(|| unknown(id, number))?;
-    if !profiles::remove_version(&front, &version).await? {
+    let removed = lasting(async move { Ok(profiles::remove_version(&front, &version).await?) });
+    if !removed.await? {
         let detail =
             format!("sessions start from version {number}: roll back to another one first");
         let problem = Problem::new(StatusCode::CONFLICT, "profile_version_current", detail);

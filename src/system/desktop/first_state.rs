@@ -1,5 +1,6 @@
 //! The state that a new browser gets before its start page: that of a profile, and a storage state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,6 +19,8 @@ pub(super) struct Restored {
     pub(super) cookies: Vec<Value>,
     /// The storage that the browser had not written to its files, or that came without files.
     pub(super) state: Option<StorageState>,
+    /// The origins whose `localStorage` is complete in the state: what their files have besides is older.
+    pub(super) whole: BTreeSet<String>,
 }
 
 /// The state for a new browser.
@@ -41,17 +44,23 @@ impl FirstState {
         let Self { restored, storage_state } = self;
         let has_state = restored.is_some() || storage_state.is_some();
         let mut cookies = Vec::new();
-        if let Some(Restored { cookies: known, state }) = restored {
+        if let Some(Restored { cookies: known, state, whole }) = restored {
             let login = Memory { cookies: known, ..Memory::default() };
             let (_none, lost) = login.restore(devtools).await;
             tracing::debug!("the browser starts from a profile without {lost}");
             cookies = login.cookies;
             if let Some(state) = state {
-                cookies = with_state(&state, devtools, directory).await?;
+                // A page chose what it stores, and must not decide whether the profile can be used.
+                if let Err(cause) = renew(&state, &whole, devtools, directory).await {
+                    tracing::warn!("the latest localStorage of a profile is not restored: {cause}");
+                }
+                cookies = cookies_of(devtools).await?;
             }
         }
         if let Some(state) = &storage_state {
-            cookies = with_state(state, devtools, directory).await?;
+            let applied = apply(state, devtools, directory).await;
+            applied.map_err(|cause| not_applied(&cause))?;
+            cookies = cookies_of(devtools).await?;
         }
         // If the browser is recovered before its tabs were read, it shows its start page again.
         let first = spec.start_url.as_ref().map(ToString::to_string);
@@ -75,19 +84,37 @@ impl FirstState {
     }
 }
 
-/// Gives a browser a storage state. Returns all its cookies, which Chromium itself stores half a minute
-/// later.
-async fn with_state(
+/// Gives a browser the storage that its profile had when it was stored, in the place of what its files
+/// have of these origins.
+async fn renew(
+    state: &StorageState,
+    whole: &BTreeSet<String>,
+    devtools: &Devtools,
+    directory: &Directory,
+) -> Result<(), StorageError> {
+    let left = storage_state::empty_items(devtools, whole).await?;
+    if left > 0 {
+        tracing::warn!("{left} origins of a profile may have older items of localStorage");
+    }
+    apply(state, devtools, directory).await
+}
+
+/// Gives a browser a storage state.
+async fn apply(
     state: &StorageState,
     devtools: &Devtools,
     directory: &Directory,
-) -> Result<Vec<Value>, Failure> {
+) -> Result<(), StorageError> {
     let profile = directory.profile();
-    let applied = storage_state::apply(devtools, &profile, state, Mode::Merge).await;
-    let applied = applied.map_err(|cause| not_applied(&cause))?;
+    let applied = storage_state::apply(devtools, &profile, state, Mode::Merge).await?;
     if let Some(warning) = applied.warning {
         tracing::warn!("the storage state of a new session was applied, but: {warning}");
     }
+    Ok(())
+}
+
+/// All cookies of a browser, which Chromium itself stores half a minute later.
+async fn cookies_of(devtools: &Devtools) -> Result<Vec<Value>, Failure> {
     let cookies = Memory::cookies_of(devtools).await;
     cookies.map_err(|_cause| not_applied(&StorageError::Unanswered))
 }

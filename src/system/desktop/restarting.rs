@@ -31,13 +31,22 @@ use crate::system::{vnc, windows};
 /// The time for a browser to end by itself after its display has ended.
 const FOLLOWS: Duration = Duration::from_secs(1);
 
+/// The outcome of a recovery.
+#[derive(Debug)]
+pub(super) struct Rebuilt {
+    /// A text that names the losses.
+    pub(super) lost: String,
+    /// True if the traces of occupants were removed, because the desktop was marked.
+    pub(super) is_cleared: bool,
+}
+
 impl LiveDesktop {
-    /// Recovers the desktop. Resolves with a text that names the losses. After a failure all started
-    /// processes are among the parts, so that they are ended with them or by the next attempt.
+    /// Recovers the desktop. After a failure all started processes are among the parts, so that they
+    /// are ended with them or by the next attempt.
     pub(super) async fn restart_parts(
         &mut self,
         call_off: &CancellationToken,
-    ) -> Result<String, Failure> {
+    ) -> Result<Rebuilt, Failure> {
         let displays = Mutex::new(Vec::new());
         let outcome = tokio::select! {
             biased;
@@ -72,15 +81,15 @@ impl LiveDesktop {
         }
     }
 
-    async fn rebuild(&mut self, displays: &Mutex<Vec<Process>>) -> Result<String, Failure> {
+    async fn rebuild(&mut self, displays: &Mutex<Vec<Process>>) -> Result<Rebuilt, Failure> {
         self.end_strays().await;
         let display_is_new = self.made.xvfb.has_exited();
         if display_is_new {
             self.display(displays).await?;
         }
-        let lost = self.browser().await?;
+        let rebuilt = self.browser().await?;
         self.renew(display_is_new);
-        Ok(lost)
+        Ok(rebuilt)
     }
 
     async fn display(&mut self, displays: &Mutex<Vec<Process>>) -> Result<(), Failure> {
@@ -126,7 +135,7 @@ impl LiveDesktop {
         Ok(())
     }
 
-    async fn browser(&mut self) -> Result<String, Failure> {
+    async fn browser(&mut self) -> Result<Rebuilt, Failure> {
         let made = &mut self.made;
         // The rest of its process group must end before another browser uses the profile.
         for chromium in made.parts.chromium.take().into_iter().chain([made.chromium.clone()]) {
@@ -148,7 +157,7 @@ impl LiveDesktop {
             let level = desktops.prepare(session, &directory, cookie, &password_file, &path)?;
             made.identity.files = Some(level);
         }
-        let is_clean = self.clear_if_marked().await?;
+        let is_cleared = self.clear_if_marked().await?;
         let made = &mut self.made;
         let profile = directory.profile();
         directory
@@ -175,7 +184,7 @@ impl LiveDesktop {
         let start = browser::Start {
             session: made.parts.session,
             spec: &made.order.spec,
-            first: if memory.is_some() || is_clean { First::Nothing } else { First::Last },
+            first: if memory.is_some() || is_cleared { First::Nothing } else { First::Last },
             display: made.identity.display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -209,7 +218,7 @@ impl LiveDesktop {
                 memory.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
                 lost
             }
-            None if is_clean => {
+            None if is_cleared => {
                 made.opening.clear();
                 "all data of its former occupant".to_owned()
             }
@@ -237,6 +246,6 @@ impl LiveDesktop {
         let saved = made.record.up(saved);
         made.identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
         self.unmark()?;
-        Ok(lost)
+        Ok(Rebuilt { lost, is_cleared })
     }
 }

@@ -22,6 +22,7 @@ use super::memory::Opening;
 use super::networking;
 use super::record::Record;
 use super::repairs::Repairs;
+use super::restarting::Rebuilt;
 use super::rotating::Rotating;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::session::{DesktopIdentity, Failure};
@@ -265,7 +266,9 @@ impl Desktop for LiveDesktop {
         let runtime = self.runtime.clone();
         let work = async move {
             match self.restart_parts(&call_off).await {
-                Ok(lost) => Ok(Restarted { desktop: self, lost }),
+                Ok(Rebuilt { lost, is_cleared }) => {
+                    Ok(Restarted { desktop: self, lost, is_cleared })
+                }
                 Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
             }
         };

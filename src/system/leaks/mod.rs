@@ -10,6 +10,7 @@
 //!
 //! A session without a row may belong to another database: it is reported, and left alone.
 
+mod archives;
 mod artifacts;
 mod displays;
 mod memory;
@@ -20,6 +21,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
+pub use archives::{archives, archives_among, profile_of};
 pub use artifacts::{Stored, Table, artifact_of, artifacts, remove_artifact, run_of, session_of};
 
 use super::desktop::{Directories, Directory};

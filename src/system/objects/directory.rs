@@ -7,13 +7,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::object::{ObjectInfo, Transfer};
 
-/// The suffix of a file that is being written. After a crash it stays, and counts as an object
-/// without a row.
-const PARTIAL: &str = ".part";
+/// The last parts of the name of a file that is being written, around a number. After a crash it stays,
+/// and counts as an object without a row.
+const PARTIAL: [&str; 2] = [".greenroom-", ".part"];
 
 /// A directory whose files are objects; the paths of the files are their keys.
 #[derive(Debug, Clone)]
@@ -83,6 +85,19 @@ impl Directory {
         absent_is_fine(fs::remove_file(self.path(key)))
     }
 
+    /// The state of an object's file; none if there is no such file.
+    pub(super) fn version(&self, key: &str) -> io::Result<Option<FileVersion>> {
+        match fs::symlink_metadata(self.path(key)) {
+            Ok(it) => Ok(Some(FileVersion {
+                device: it.dev(),
+                inode: it.ino(),
+                changed: (it.ctime(), it.ctime_nsec()),
+            })),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
     /// Removes all objects below a prefix.
     pub(super) fn delete_prefix(&self, prefix: &str) -> io::Result<()> {
         absent_is_fine(fs::remove_dir_all(self.path(prefix)))
@@ -116,6 +131,15 @@ impl Directory {
     }
 }
 
+/// The state of a file, which differs once another file has taken its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileVersion {
+    device: u64,
+    inode: u64,
+    /// The time of the last change, in seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
 /// The side on which a transfer failed.
 #[derive(Debug)]
 pub(super) enum PutError {
@@ -139,25 +163,49 @@ pub(super) fn write_beside(
     target: &Path,
     write: impl FnOnce(&mut File) -> Result<(), PutError>,
 ) -> Result<(), PutError> {
-    let partial = partial(target);
-    let written = (|| {
-        let mut file = File::create(&partial).map_err(PutError::Store)?;
-        write(&mut file)?;
-        file.sync_all().map_err(PutError::Store)?;
-        fs::rename(&partial, target).map_err(PutError::Store)?;
-        sync_folder(parent(target)).map_err(PutError::Store)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&partial); // The first error is the one to report.
-    }
-    written
+    let partial = Partial::of(target);
+    let mut file = File::create(partial.path()).map_err(PutError::Store)?;
+    write(&mut file)?;
+    file.sync_all().map_err(PutError::Store)?;
+    fs::rename(partial.path(), target).map_err(PutError::Store)?;
+    sync_folder(parent(target)).map_err(PutError::Store)
 }
 
-/// The path at which a file is written before it is complete.
-pub(super) fn partial(target: &Path) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(PARTIAL);
-    PathBuf::from(name)
+/// The path at which one writer writes a file before it is complete. On drop the file is removed,
+/// unless it was renamed.
+#[derive(Debug)]
+pub(super) struct Partial(PathBuf);
+
+impl Partial {
+    pub(super) fn of(target: &Path) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [begin, end] = PARTIAL;
+        let mut name = target.as_os_str().to_owned();
+        name.push(format!("{begin}{}-{number}{end}", process::id()));
+        Self(PathBuf::from(name))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// True for the key of a file that a writer has not completed.
+    pub(super) fn is_named_by(key: &str) -> bool {
+        let [begin, end] = PARTIAL;
+        let digits = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        };
+        key.strip_suffix(end)
+            .and_then(|rest| rest.rsplit_once(begin))
+            .is_some_and(|(_, number)| digits(number))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0); // It is gone after a success.
+    }
 }
 
 /// Makes renames within a folder durable.

@@ -43,7 +43,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::io::ReaderStream;
 
 use self::bucket::Bucket;
-use self::directory::Directory;
+use self::directory::{Directory, Partial};
 pub use self::error::ObjectError;
 pub use self::object::{ARTIFACTS, ObjectInfo, PROFILES, Transfer};
 use self::outbox::Outbox;
@@ -341,22 +341,19 @@ impl Objects {
     /// [`ObjectError`]; there is no file then, or the former one.
     pub async fn fetch_to(&self, key: &str, target: &Path) -> Result<u64, ObjectError> {
         let Reading { size, mut bytes, .. } = self.read(key).await?;
-        let partial = directory::partial(target);
+        let partial = Partial::of(target);
         let failed = |cause: io::Error| ObjectError::file(target, &cause);
         let write = async {
-            let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
+            let mut file = tokio::fs::File::create(partial.path()).await.map_err(failed)?;
             while let Some(piece) = bytes.try_next().await? {
                 file.write_all(&piece).await.map_err(failed)?;
             }
             file.flush().await.map_err(failed)?;
             file.sync_all().await.map_err(failed)?;
-            tokio::fs::rename(&partial, target).await.map_err(failed)?;
+            tokio::fs::rename(partial.path(), target).await.map_err(failed)?;
             Ok(size)
         };
         let written = within(&self.name(), transfer_deadline(LOCAL, size), write).await;
-        if written.is_err() {
-            let _ = tokio::fs::remove_file(&partial).await; // The first error is reported.
-        }
         self.noted(written)
     }
 

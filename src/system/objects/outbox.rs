@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::directory::{Directory, PutError};
+use super::directory::{Directory, FileVersion, Partial, PutError};
 use super::error::ObjectError;
 use super::object::{ObjectInfo, Transfer};
 use super::work::{LOCAL, change, list_in, put_in, transfer_deadline};
@@ -20,6 +20,19 @@ pub(super) const FOLDER: &str = "outbox";
 pub(super) struct Outbox {
     directory: Directory,
     under_way: Arc<Mutex<HashSet<String>>>,
+    /// Held while a file is replaced, and while a sent one is compared and removed.
+    replacing: Arc<Mutex<()>>,
+}
+
+/// The outcome of the removal of a file that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The file that was sent is not there any more.
+    Removed,
+    /// Another file has taken its place, and is not sent yet.
+    Replaced,
+    /// It was deleted while it was sent.
+    Gone,
 }
 
 /// The right to send a file, for one task at a time.
@@ -37,7 +50,8 @@ impl Drop for Sending {
 
 impl Outbox {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { directory: Directory::new(root), under_way: Arc::default() }
+        let directory = Directory::new(root);
+        Self { directory, under_way: Arc::default(), replacing: Arc::default() }
     }
 
     pub(super) fn directory(&self) -> Directory {
@@ -61,7 +75,11 @@ impl Outbox {
 
     pub(super) async fn write(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
         let (owned, file) = (key.to_owned(), self.path(key));
-        let write = move |it: &Directory| -> Result<(), PutError> { it.put_bytes(&owned, &bytes) };
+        let replacing = Arc::clone(&self.replacing);
+        let write = move |it: &Directory| -> Result<(), PutError> {
+            let _replacing = replacing.lock();
+            it.put_bytes(&owned, &bytes)
+        };
         put_in(&self.directory, key, &file, LOCAL, write).await
     }
 
@@ -70,8 +88,35 @@ impl Outbox {
         change(&self.directory, key, move |it| it.delete(&owned)).await
     }
 
+    /// The state of the file of a key; none if it is not here.
+    pub(super) async fn version(&self, key: &str) -> Result<Option<FileVersion>, ObjectError> {
+        let owned = key.to_owned();
+        change(&self.directory, key, move |it| it.version(&owned)).await
+    }
+
+    /// Removes the file of a key if it still is the one that was sent.
+    pub(super) async fn remove_sent(
+        &self,
+        key: &str,
+        sent: FileVersion,
+    ) -> Result<Sent, ObjectError> {
+        let (owned, replacing) = (key.to_owned(), Arc::clone(&self.replacing));
+        let remove = move |it: &Directory| {
+            let _replacing = replacing.lock();
+            match it.version(&owned)? {
+                None => Ok(Sent::Gone),
+                Some(present) if present != sent => Ok(Sent::Replaced),
+                Some(_) => it.delete(&owned).map(|()| Sent::Removed),
+            }
+        };
+        change(&self.directory, key, remove).await
+    }
+
+    /// The files that wait. Those that are being written are left out.
     pub(super) async fn list(&self, area: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
-        list_in(&self.directory, area).await
+        let mut found = list_in(&self.directory, area).await?;
+        found.retain(|info| !Partial::is_named_by(&info.key));
+        Ok(found)
     }
 
     /// The right to send the file of a key, unless another task has it.

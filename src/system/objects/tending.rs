@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::error::ObjectError;
+use super::outbox::Sent;
 use super::work::{transfer_deadline, within};
 use super::{ARTIFACTS, Backend, Deposit, Health, Objects, PROFILES};
 
@@ -137,17 +138,18 @@ impl Objects {
         let Backend::Bucket { bucket, outbox } = &self.0.place else { return Ok(()) };
         let Some(_sending) = outbox.sending(key) else { return Ok(()) };
         let file = outbox.path(key);
-        let limit = transfer_deadline(
-            bucket.pause(),
-            tokio::fs::metadata(&file).await.map_or(0, |it| it.len()),
-        );
-        let put = within(bucket.name(), limit, bucket.put_file(key, &file)).await;
-        self.noted(put)?;
-        match tokio::fs::remove_file(&file).await {
-            Ok(()) => Ok(()),
-            // It was deleted while it was sent.
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => bucket.delete(key).await,
-            Err(cause) => Err(ObjectError::file(&file, &cause)),
+        // A file that is replaced while it is sent is sent again.
+        while let Some(version) = outbox.version(key).await? {
+            let size = tokio::fs::metadata(&file).await.map_or(0, |it| it.len());
+            let limit = transfer_deadline(bucket.pause(), size);
+            let put = within(bucket.name(), limit, bucket.put_file(key, &file)).await;
+            self.noted(put)?;
+            match outbox.remove_sent(key, version).await? {
+                Sent::Removed => return Ok(()),
+                Sent::Replaced => {}
+                Sent::Gone => return bucket.delete(key).await,
+            }
         }
+        Ok(())
     }
 }

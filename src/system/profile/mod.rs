@@ -27,7 +27,7 @@ mod unpack;
 use std::fmt;
 
 pub use manifest::{BrowserVersion, FORMAT, Manifest, NotAVersion};
-pub use pack::{Meta, PackError, Packed, pack};
+pub use pack::{Meta, PackError, Packed, pack, pack_unless};
 pub use refusal::UnpackError;
 pub use state::{COOKIES, STATE, StateError, read_state, write_state};
 pub use unpack::{Checked, Unpacked, check, read_head, unpack};

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
@@ -113,8 +114,34 @@ pub fn pack(
     pack_within(Limits::default(), profile, meta, extras, into)
 }
 
+/// Packs a user data directory as [`pack()`] does, unless another thread sets `stop` meanwhile.
+///
+/// # Errors
+///
+/// As [`pack()`]; [`PackError::NotWritten`] soon after `stop` was set.
+pub fn pack_unless(
+    stop: &AtomicBool,
+    profile: &Path,
+    meta: &Meta<'_>,
+    extras: &[(&str, &[u8])],
+    into: &mut File,
+) -> Result<Packed, PackError> {
+    pack_while(Some(stop), Limits::default(), profile, meta, extras, into)
+}
+
 /// Packs a user data directory within other limits.
 pub(super) fn pack_within(
+    limits: Limits,
+    profile: &Path,
+    meta: &Meta<'_>,
+    extras: &[(&str, &[u8])],
+    into: &mut File,
+) -> Result<Packed, PackError> {
+    pack_while(None, limits, profile, meta, extras, into)
+}
+
+fn pack_while(
+    stop: Option<&AtomicBool>,
     limits: Limits,
     profile: &Path,
     meta: &Meta<'_>,
@@ -133,6 +160,7 @@ pub(super) fn pack_within(
         extras: extras.iter().map(|(name, _)| (*name).to_owned()).collect(),
     };
     let mut packing = Packing::begin(limits, owner, &manifest, &extras, into)?;
+    packing.stop = stop;
     packing.walk(&tree, b"", 1)?;
     packing.finish(browser_version)
 }
@@ -248,6 +276,8 @@ pub(super) struct Packing<'a> {
     skipped: u64,
     skipped_names: Vec<String>,
     changed: u64,
+    /// The flag that another thread sets to stop the packing.
+    stop: Option<&'a AtomicBool>,
 }
 
 impl<'a> Packing<'a> {
@@ -277,6 +307,7 @@ impl<'a> Packing<'a> {
             skipped: 0,
             skipped_names: Vec::new(),
             changed: 0,
+            stop: None,
         };
         packing.extra(MANIFEST, &manifest).map_err(not_written)?;
         for (name, bytes) in extras {
@@ -321,6 +352,11 @@ impl<'a> Packing<'a> {
         self.pad(entry.size).map_err(unwritten)
     }
 
+    fn unless_stopped(&self) -> io::Result<()> {
+        let is_set = self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if is_set { Err(io::Error::other("it was stopped")) } else { Ok(()) }
+    }
+
     /// Adds what is in a folder, sorted. `place` is its path in the profile, and `depth` the number of
     /// names in the paths of its entries.
     fn walk(&mut self, folder: &Tree, place: &[u8], depth: usize) -> Result<(), PackError> {
@@ -330,6 +366,7 @@ impl<'a> Packing<'a> {
             return Err(PackError::TooLarge(Excess { what: "levels of folders", found, most }));
         }
         for name in names {
+            self.unless_stopped().map_err(not_written)?;
             let path = if place.is_empty() { name.clone() } else { [place, b"/", &name].concat() };
             if is_left_out(&path) {
                 continue;
@@ -414,6 +451,7 @@ impl<'a> Packing<'a> {
         self.header(&full(path), EntryType::Regular, size).map_err(not_written)?;
         let mut left = size;
         while left > 0 {
+            self.unless_stopped().map_err(not_written)?;
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let room = self.buffer.get_mut(..wanted).unwrap_or_default();
             let read = match file.read(room) {

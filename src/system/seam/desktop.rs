@@ -159,6 +159,8 @@ pub struct Restarted {
     pub desktop: Box<dyn Desktop>,
     /// A text that names what could not be restored.
     pub lost: String,
+    /// True if a sanitizing that had been interrupted was completed: the browser has a new profile.
+    pub is_cleared: bool,
 }
 
 /// A desktop that was cleared of its former occupants' traces.

@@ -1,5 +1,6 @@
 //! The storage of a desktop's browser, for one client at a time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Applied, Mode, Selection, StorageError, StorageState, apply, capture};
+use super::{Applied, Mode, Selection, StorageError, StorageState, apply, capture, capture_whole};
 use crate::system::cdp::Devtools;
 
 /// The longest wait for the watchdog to store the cookies.
@@ -67,6 +68,21 @@ impl Storage {
         let Inner { devtools, profile, turn, .. } = &**self.reachable()?;
         let _turn = turn.lock().await;
         capture(devtools, profile, selection).await
+    }
+
+    /// Reads the state as [`capture`](Self::capture) does, with the origins whose `localStorage` is
+    /// complete in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`capture`].
+    pub(in crate::system) async fn capture_whole(
+        &self,
+        selection: &Selection,
+    ) -> Result<(StorageState, BTreeSet<String>), StorageError> {
+        let Inner { devtools, profile, turn, .. } = &**self.reachable()?;
+        let _turn = turn.lock().await;
+        capture_whole(devtools, profile, selection).await
     }
 
     /// Writes a state, and resolves when it outlives the browser.

@@ -12,6 +12,7 @@
 //! Nothing is requested from the network, no script of a page runs, and tabs stay where they are. Values appear
 //! in no log and no error.
 
+mod emptying;
 mod handle;
 mod leveldb;
 mod local_storage;
@@ -29,6 +30,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use emptying::empty_items;
 pub use handle::{Remember, Storage};
 pub(super) use local_storage::LocalStorage;
 pub(super) use origins::of_folder;
@@ -153,6 +155,21 @@ pub async fn capture(
     profile: &Path,
     selection: &Selection,
 ) -> Result<StorageState, StorageError> {
+    Ok(capture_whole(devtools, profile, selection).await?.0)
+}
+
+/// Reads the storage state of a browser as [`capture`] does, with the origins whose `localStorage` is
+/// complete in the state. Those that are not in the state have none.
+///
+/// # Errors
+///
+/// Those of [`capture`].
+pub async fn capture_whole(
+    devtools: &Devtools,
+    profile: &Path,
+    selection: &Selection,
+) -> Result<(StorageState, BTreeSet<String>), StorageError> {
+    let mut whole = BTreeSet::new();
     let deadline = Instant::now() + CAPTURES;
     let connection = connect(devtools).await?;
     let mut left_out = Parts::default();
@@ -202,6 +219,9 @@ pub async fn capture(
                         left_out.add(format!("{count} {what} of {origin}"));
                     }
                 }
+                if omitted.items == 0 {
+                    whole.insert(origin.clone());
+                }
                 let is_empty =
                     collected.local_storage.is_empty() && collected.indexed_db.is_empty();
                 if !is_empty {
@@ -228,7 +248,7 @@ pub async fn capture(
         page.close().await;
     }
     state.warning = left_out.text().map(|parts| format!("left out: {parts}"));
-    Ok(state)
+    Ok((state, whole))
 }
 
 /// Writes a storage state into a browser. `profile` is its user data directory.

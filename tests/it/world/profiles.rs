@@ -117,6 +117,37 @@ async fn a_login_is_there_in_the_next_session_of_its_profile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_was_removed_before_a_live_store_does_not_return() {
+    let (origin, serving) = site().await;
+    let url = format!("{origin}/");
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut page = opened(client, &id, &url).await;
+    // Two such items exceed the size of `localStorage`.
+    let set = |name: &str| format!("localStorage.setItem('{name}', '{MARK}'.repeat(400000)), 1");
+    assert_eq!(page.evaluate(&set("former")).await, 1);
+    let folder = server.programs(&id).join("profile/Default/Local Storage");
+    eventually("the item is written", async || {
+        let mut written = Vec::new();
+        with_mark(&folder, MARK, &mut written);
+        (!written.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(page.evaluate(&format!("localStorage.clear(), {}", set("later"))).await, 1);
+    let store = format!("/v1/browser_sessions/{id}/profile");
+    let stored = client.post(&store, json!({"name": "Later"})).await.ok();
+    client.close(&id).await.ok();
+    let from = json!({"browser_profile_id": stored["browser_profile_id"]});
+    let id = id_of(&client.session_of(from).await);
+    let mut page = opened(client, &id, &url).await;
+    assert_eq!(page.evaluate("Object.keys(localStorage).join()").await, "later");
+    client.close(&id).await.ok();
+    serving.abort();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_debug_sessions_login_outlives_its_session_and_its_server() {
     let (origin, serving) = site().await;
     let url = format!("{origin}/");

@@ -23,6 +23,7 @@ use super::node::Node;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Pass, PassScope, Reach};
+use crate::actors::storing::store_artifact;
 use crate::actors::traffic::Refused;
 use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
@@ -173,12 +174,10 @@ impl RunHost {
         self.world.objects.deposit_bytes(&key, bytes).await.map_err(|cause| {
             host_error("artifact_not_stored", &format!("{name} cannot be stored: {cause}"))
         })?;
-        self.world.quotas.add_stored(self.organization, size);
-        if let Err(cause) = self.world.store.insert_artifact(record).await {
-            let _ = self.world.objects.delete(&key).await; // A file without a row is lost.
-            return Err(host_error("artifact_not_stored", &cause.to_string()));
+        match store_artifact(&self.world, &record).await {
+            Ok(()) => Ok(id),
+            Err(cause) => Err(host_error("artifact_not_stored", &cause.to_string())),
         }
-        Ok(id)
     }
 }
 

@@ -58,6 +58,7 @@ mod deadlines;
 mod dormant;
 mod egress;
 mod interleavings;
+mod profiles;
 mod receipts;
 mod rotating;
 mod sanitizing;

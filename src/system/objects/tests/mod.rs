@@ -188,6 +188,43 @@ async fn a_directory_is_a_store() {
 }
 
 #[tokio::test]
+async fn writers_of_one_key_do_not_disturb_each_other() {
+    let folder = scratch("writers");
+    let objects = Objects::in_directory(&folder.join("data"));
+    let contents: Vec<_> = (0..40_u8).map(|byte| Bytes::from(vec![byte; 300_000])).collect();
+    let puts = contents.iter().map(|bytes| objects.deposit_bytes("profiles/p", bytes.clone()));
+    for put in futures_util::future::join_all(puts).await {
+        assert_eq!(put, Ok(Deposit::Stored));
+    }
+    let whole = objects.read_bytes("profiles/p", 1_000_000).await.unwrap();
+    assert!(contents.contains(&whole), "it is a mixture");
+    assert_eq!(objects.list("profiles").await.unwrap().len(), 1);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_sent_stays_in_the_outbox() {
+    const KEY: &str = "profiles/o_1/bp_1/profile.json";
+    let folder = scratch("replaced");
+    let outbox = Outbox::new(folder.clone());
+    outbox.write(KEY, Bytes::from_static(b"one")).await.unwrap();
+    let first = outbox.version(KEY).await.unwrap().unwrap();
+    outbox.write(KEY, Bytes::from_static(b"two")).await.unwrap();
+    assert_eq!(outbox.remove_sent(KEY, first).await, Ok(outbox::Sent::Replaced));
+    assert_eq!(fs::read(outbox.path(KEY)).unwrap(), b"two");
+    let second = outbox.version(KEY).await.unwrap().unwrap();
+    assert_eq!(outbox.remove_sent(KEY, second).await, Ok(outbox::Sent::Removed));
+    assert_eq!(outbox.remove_sent(KEY, second).await, Ok(outbox::Sent::Gone));
+    // What a writer had not completed is not sent.
+    let partial = Partial::of(&outbox.path(KEY));
+    fs::write(partial.path(), b"half").unwrap();
+    assert_eq!(outbox.list("profiles").await, Ok(Vec::new()));
+    drop(partial);
+    assert_eq!(fs::read_dir(outbox.path("profiles/o_1/bp_1")).unwrap().count(), 0);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
 async fn a_bucket_is_a_store() {
     let folder = scratch("bucket");
     let server = Server::start(&folder);
