@@ -31,13 +31,9 @@ use crate::system::browser;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::failure::failure;
 use crate::system::process::{Paused, Process, output};
-use crate::system::profile::{self, BrowserVersion, COOKIES, Meta, Packed, STATE};
+use crate::system::profile::{self, BrowserVersion, COOKIES, Meta, Packed, STATE, WHOLE};
 use crate::system::seam::{Desktop as _, PackedProfile};
 use crate::system::storage_state::{MOST_ORIGINS, Selection, Storage, StorageState, web_origin};
-
-/// The name of the list of origins whose `localStorage` is complete in [`STATE`]. Their items in the files
-/// are older, and some may have been removed since.
-const WHOLE: &str = "local_storage_origins.json";
 
 /// The longest wait for a browser's cookies.
 const READING: Duration = Duration::from_secs(2);

@@ -29,7 +29,7 @@ use std::fmt;
 pub use manifest::{BrowserVersion, FORMAT, Manifest, NotAVersion};
 pub use pack::{Meta, PackError, Packed, pack, pack_unless};
 pub use refusal::UnpackError;
-pub use state::{COOKIES, STATE, StateError, read_state, write_state};
+pub use state::{COOKIES, STATE, StateError, WHOLE, read_state, write_state};
 pub use unpack::{Checked, Unpacked, check, read_head, unpack};
 
 /// The folder of an archive with the manifest and the extras.

@@ -32,6 +32,10 @@ pub const COOKIES: &str = "cookies.json";
 /// files some seconds after a change, or a state that a client wrote.
 pub const STATE: &str = "storage_state.json";
 
+/// The name of the list of origins whose `localStorage` is complete in [`STATE`]. Their items in the files
+/// are older, and some may have been removed since.
+pub const WHOLE: &str = "local_storage_origins.json";
+
 /// The most bytes of the files with `localStorage`, which are read into memory.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -97,7 +101,11 @@ pub fn read_state(mut archive: File, selection: &Selection) -> Result<StorageSta
     let cookies = extra(COOKIES).and_then(|bytes| serde_json::from_slice::<Vec<Value>>(bytes).ok());
     let cookies = cookies.unwrap_or_default();
     let cookies = cookies.iter().filter_map(Cookie::of_browser).collect();
-    let in_files = StorageState { cookies, origins: items.origins, warning: None };
+    let whole = extra(WHOLE).and_then(|bytes| serde_json::from_slice::<BTreeSet<String>>(bytes).ok());
+    let whole = whole.unwrap_or_default();
+    let mut origins = items.origins;
+    origins.retain(|in_files| !whole.contains(&in_files.origin));
+    let in_files = StorageState { cookies, origins, warning: None };
     let mut state = in_files.merged(beside(extra(STATE))).selected(selection);
     if state.origins.len() > MOST_ORIGINS {
         left_out.push(format!("all origins but {MOST_ORIGINS}"));
@@ -133,6 +141,7 @@ pub fn write_state(
         Mode::Merge => beside(extras.get(STATE).map(Vec::as_slice)).merged(state),
         Mode::Replace => {
             extras.insert(COOKIES.to_owned(), b"[]".to_vec());
+            extras.remove(WHOLE);
             state
         }
     };
