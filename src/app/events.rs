@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, warn};
 
@@ -42,8 +43,7 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
             let batch = tokio::select! {
                 batch = pending.next(MOST) => batch,
                 _ = sweeps.tick() => {
-                    let old = clock.now() - SWEEP;
-                    if let Err(cause) = number(&db, async || outbox::from_before(&db, old).await).await {
+                    if let Err(cause) = sweep(&db, clock.now() - SWEEP).await {
                         warn!("events that another server has left have no numbers yet: {cause}");
                     }
                     continue;
@@ -69,22 +69,24 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
 /// Numbers the events that a former server on this node stored and did not number, before those of this
 /// server.
 pub(super) async fn settle(db: &Db, node: NodeId) -> Result<(), DbError> {
-    number(db, async || outbox::of_node(db, node).await).await
+    while number(db, outbox::of_node(db, node).await?).await? {}
+    Ok(())
 }
 
-/// Numbers events until `left` returns none.
-async fn number(
-    db: &Db,
-    left: impl AsyncFn() -> Result<Vec<NewEvent>, DbError>,
-) -> Result<(), DbError> {
-    loop {
-        let events = left().await?;
-        if events.is_empty() {
-            return Ok(());
-        }
-        debug!("{} events of a former server are numbered", events.len());
-        events::append(db, events).await?;
+/// Numbers the events that any server stored before `before` and did not number.
+async fn sweep(db: &Db, before: DateTime<Utc>) -> Result<(), DbError> {
+    while number(db, outbox::from_before(db, before).await?).await? {}
+    Ok(())
+}
+
+/// Numbers events that another server has left. False if there are none.
+async fn number(db: &Db, left: Vec<NewEvent>) -> Result<bool, DbError> {
+    if left.is_empty() {
+        return Ok(false);
     }
+    debug!("{} events of another server are numbered", left.len());
+    events::append(db, left).await?;
+    Ok(true)
 }
 
 /// The latest event numbers, by organization.

@@ -100,7 +100,8 @@ async fn evict(
     });
     let event = world.events.make(&*session, EventKind::OccupancyReleased, data);
     let events = vec![event.clone()];
-    let stored = world.store.occupy(session.id, held.generation, vacant.clone(), idle, events).await;
+    let stored =
+        world.store.occupy(session.id, held.generation, vacant.clone(), idle, events).await;
     stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
     world.events.send([event]);
     info!("session {} was released: {} has ended", session.id, held.occupant);

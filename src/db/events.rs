@@ -21,7 +21,8 @@ use super::webhooks::Row as Webhook;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
 use crate::domain::ids::{EventId, OrganizationId, RunId, SessionId, WebhookMessageId};
 use crate::schema::{
-    event_outbox as outbox, event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
+    event_outbox as outbox, event_sequences as sequences, session_events as events,
+    webhook_messages as messages, webhooks,
 };
 
 /// The most events about refused requests that are read for one run.

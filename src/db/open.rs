@@ -134,11 +134,7 @@ impl Db {
     }
 }
 
-async fn sqlite(
-    settings: &Settings,
-    path: PathBuf,
-    runtime: &Handle,
-) -> Result<Pools, OpenError> {
+async fn sqlite(settings: &Settings, path: PathBuf, runtime: &Handle) -> Result<Pools, OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .append(true)

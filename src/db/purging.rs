@@ -9,8 +9,9 @@ use super::values::now;
 use crate::domain::ids::OrganizationId;
 use crate::schema::{
     api_keys, artifacts, audit_events, browser_profiles, browser_sessions, debug_sessions,
-    egress_usage, event_outbox, event_sequences, idempotency_keys, leases, organizations, session_events,
-    webhook_deliveries, webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
+    egress_usage, event_outbox, event_sequences, idempotency_keys, leases, organizations,
+    session_events, webhook_deliveries, webhook_messages, webhooks, workflow_run_blocks,
+    workflow_runs, workflows,
 };
 
 /// The most rows of a table that one statement deletes.

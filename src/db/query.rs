@@ -33,16 +33,14 @@ macro_rules! on {
     ($db:expr, $which:ident, |$c:ident| $body:expr) => {{
         let db: &$crate::db::Db = $db;
         match &*db.pools {
-            $crate::db::Pools::Sqlite(sqlite) => {
-                futures_util::future::Either::Left(sqlite.$which(
-                    move |$c: &mut $crate::db::SqliteConn| {
-                        Box::pin(async move {
-                            let outcome: Result<_, $crate::db::query::DbError> = $body;
-                            outcome
-                        })
-                    },
-                ))
-            }
+            $crate::db::Pools::Sqlite(sqlite) => futures_util::future::Either::Left(sqlite.$which(
+                move |$c: &mut $crate::db::SqliteConn| {
+                    Box::pin(async move {
+                        let outcome: Result<_, $crate::db::query::DbError> = $body;
+                        outcome
+                    })
+                },
+            )),
             $crate::db::Pools::Postgres(pool) => {
                 let (pool, patience) = (pool.clone(), db.patience);
                 futures_util::future::Either::Right(db.run(async move {

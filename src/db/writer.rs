@@ -20,8 +20,8 @@ use diesel_async::{AsyncConnection, TransactionManager};
 use futures_util::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
-use tracing::{Instrument as _, error};
 use tracing::instrument::Instrumented;
+use tracing::{Instrument as _, error};
 
 use super::SqliteConn;
 use super::answers::{Answer, Answers};

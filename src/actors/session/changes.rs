@@ -284,8 +284,8 @@ impl Session {
         // A holder with time left has released the session, or was evicted.
         let lapsed = left.is_some_and(|held| held.expires_at <= now);
         let kind = if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
-        let came = after
-            .filter(|held| before.is_none_or(|before| before.generation != held.generation));
+        let came =
+            after.filter(|held| before.is_none_or(|before| before.generation != held.generation));
         let left = left.map(|held| make(kind, held));
         left.into_iter().chain(came.map(|held| make(EventKind::OccupancyBegun, held))).collect()
     }

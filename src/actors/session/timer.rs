@@ -64,7 +64,8 @@ impl Session {
         });
         let stays = self.stays_from();
         let stays = stays.map(|at| NextTimer { kind: "holder_stays".to_owned(), at });
-        let timers = deadline.into_iter().chain(warning).chain(self.next_waiter_timer()).chain(stays);
+        let timers =
+            deadline.into_iter().chain(warning).chain(self.next_waiter_timer()).chain(stays);
         timers.min_by_key(|timer| timer.at)
     }
 

@@ -67,7 +67,8 @@ fn an_event_is_stored_with_its_change_and_numbered_later() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let node = tenant.node;
-        let (first, second) = (event(tenant.organization, id, 1), event(tenant.organization, id, 2));
+        let (first, second) =
+            (event(tenant.organization, id, 1), event(tenant.organization, id, 2));
         let vacant = Occupancy::Vacant { last: Generation::new(1), released: None };
         let occupy = async |expected: u64, event: &NewEvent| {
             let events = vec![event.clone()];

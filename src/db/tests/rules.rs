@@ -40,7 +40,9 @@ fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
         let attempts = (0..40).map(|number| {
             let next = begun(&vacant, &format!("client-{number}"));
             let db = world.db.clone();
-            async move { (next.clone(), db.occupy(id, Generation::new(0), next, None, Vec::new()).await) }
+            async move {
+                (next.clone(), db.occupy(id, Generation::new(0), next, None, Vec::new()).await)
+            }
         });
         let outcomes = join_all(attempts).await;
         let (won, lost): (Vec<_>, Vec<_>) =
@@ -159,7 +161,11 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
         // The write that makes the session vacant also sets the time of its idle deadline.
         let vacant = Occupancy::default();
         let idle = Some(time(700));
-        world.db.occupy(id, Generation::new(0), begun(&vacant, "ann"), None, Vec::new()).await.unwrap();
+        world
+            .db
+            .occupy(id, Generation::new(0), begun(&vacant, "ann"), None, Vec::new())
+            .await
+            .unwrap();
         world.db.occupy(id, Generation::new(1), vacant, idle, Vec::new()).await.unwrap();
         let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
         assert_eq!(session.deadlines.idle_expires_at, idle);

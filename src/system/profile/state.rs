@@ -101,7 +101,8 @@ pub fn read_state(mut archive: File, selection: &Selection) -> Result<StorageSta
     let cookies = extra(COOKIES).and_then(|bytes| serde_json::from_slice::<Vec<Value>>(bytes).ok());
     let cookies = cookies.unwrap_or_default();
     let cookies = cookies.iter().filter_map(Cookie::of_browser).collect();
-    let whole = extra(WHOLE).and_then(|bytes| serde_json::from_slice::<BTreeSet<String>>(bytes).ok());
+    let whole =
+        extra(WHOLE).and_then(|bytes| serde_json::from_slice::<BTreeSet<String>>(bytes).ok());
     let whole = whole.unwrap_or_default();
     let mut origins = items.origins;
     origins.retain(|in_files| !whole.contains(&in_files.origin));
