@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::directory::{Directory, replace};
-use super::networking::Found;
 use crate::domain::browser_policies::Policies;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::certificates;
@@ -25,10 +24,10 @@ pub(super) fn managed(
     directory: &Directory,
     settings: &BrowserSettings,
     browser: &Path,
-    network: Option<&Found>,
+    has_namespace: bool,
 ) -> Result<Option<spec::Policies>, Failure> {
     let Some(policies) = document(settings) else { return Ok(None) };
-    if network.is_none_or(|network| network.namespace.is_none()) {
+    if !has_namespace {
         let message = "`policies` and `ca_certificates` need a mount namespace, which this session's \
                        browser does not have";
         let hint = "set `isolation.network` to `namespace` and see `greenroom doctor`, or create the \

@@ -23,6 +23,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// True if the browser joins a namespace, and so has its own mounts as well.
+    pub(super) fn is_separate(&self) -> bool {
+        self.namespace.is_some()
+    }
+
     /// The part of the network that the browser's start needs.
     pub(super) fn of_browser(&self) -> browser::Network<'_> {
         browser::Network { egress: &self.identity, namespace: self.namespace.as_ref() }

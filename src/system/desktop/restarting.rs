@@ -178,7 +178,8 @@ impl LiveDesktop {
             made.parts.way = made.desktops.way(&made.order).await;
         }
         let network = networking::up(made.parts.way.as_ref()).await?;
-        let policies = managed(&directory, &wanted, &path, network.as_ref())?;
+        let is_separate = network.as_ref().is_some_and(Found::is_separate);
+        let policies = managed(&directory, &wanted, &path, is_separate)?;
         let no_sandbox = made.desktops.no_sandbox(&path, &directory).await;
         made.identity.sandbox = Some(!no_sandbox);
         let start = browser::Start {
