@@ -29,7 +29,7 @@ use crate::system::failure::failure;
 use crate::system::process::output;
 use crate::system::profile::{self, BrowserVersion, Meta, Packed};
 use crate::system::seam::{Desktop as _, PackedProfile};
-use crate::system::storage_state::{Selection, Storage, StorageState};
+use crate::system::storage_state::{HeldStorage, Selection, StorageState};
 
 /// The name of the cookies in an archive, a list in the format of `Storage.getCookies`.
 const COOKIES: &str = "cookies.json";
@@ -80,7 +80,7 @@ async fn cookies(devtools: &Devtools) -> Option<Vec<Value>> {
 
 /// Reads the `localStorage` of a running browser; none if it does not answer in time, or has more than
 /// fits.
-async fn local_storage(storage: &Storage) -> Option<StorageState> {
+async fn local_storage(storage: &HeldStorage) -> Option<StorageState> {
     let selection = Selection { origins: None, indexed_db: false };
     match timeout(COLLECTING, storage.capture(&selection)).await {
         Ok(Ok(state)) => Some(StorageState { cookies: Vec::new(), ..state }),
@@ -169,13 +169,21 @@ impl LiveDesktop {
         let (chromium, devtools) = (self.made.chromium.clone(), Devtools::of(&self.made.identity));
         let storage = self.storage();
         let work = async move {
+            // A change of the storage that is under way ends first, and another begins when the browser goes on.
+            let held = timeout(COLLECTING, storage.hold()).await;
+            let held = held.map_err(|_late| {
+                let hint = "store the profile when the storage state is written";
+                not_packed("the storage state is being changed".to_owned()).hint(hint)
+            })?;
+            let held = held.map_err(|cause| not_packed(cause.to_string()))?;
             let cookies = known(cookies(&devtools).await, &directory);
-            let extras = Extras { cookies, state: local_storage(&storage).await };
+            let extras = Extras { cookies, state: local_storage(&held).await };
             let still = chromium.pause(STOPPING).await;
             let still = still.ok_or_else(|| not_packed("the browser does not pause".to_owned()))?;
             let packing = tokio::spawn(pack_apart(directory, extras, into.clone()));
             let packed = timeout(STILL, packing).await;
             drop(still);
+            drop(held);
             match packed {
                 Ok(packed) => packed.unwrap_or_else(|cause| Err(not_packed(cause.to_string()))),
                 Err(_late) => {
