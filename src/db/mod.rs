@@ -18,6 +18,7 @@ mod error;
 mod file;
 mod former;
 mod open;
+mod profile_lists;
 mod query;
 mod sealed;
 mod settings;

@@ -26,6 +26,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+use crate::service::profiles;
 
 /// The lifetime that a renewal asks for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -143,6 +144,7 @@ pub async fn renew(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
         (status = 409, description = "The session has ended, is still starting, or has no separate network"),
+        (status = 429, description = "The organization has as many browser profiles as it may have (`too_many_profiles`)"),
         (status = 422, description = "No field is given, an entry of `egress` or `settings` is invalid, or a setting needs a new session"),
     ),
 )]
@@ -190,23 +192,26 @@ async fn apply(
         || settings.as_ref().is_some_and(|settings| !settings.is_empty());
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
+    // Everything is checked before the first change, so that a request with a fault changes nothing.
+    let known = super::find(front, organization, id).await?.record;
+    let mut fields = Fields::new();
+    let egress =
+        egress.map(|egress| egress.patch("egress", known.spec.proxy.as_ref(), &mut fields));
+    if let Some(patch) = &settings {
+        let (choices, runs) = (&front.world.settings.browsers, known.desktop.is_some());
+        settings::check_change(patch, &known.spec.settings, choices, runs, &mut fields);
+    }
+    fields.finish()?;
+    if generate_browser_profile == Some(true) && known.spec.profile.is_none() {
+        profiles::check_room(front, organization).await?;
+    }
     let mut resource = None;
-    if let Some(egress) = egress {
-        let known = super::find(front, organization, id).await?.record.spec.proxy;
-        let mut fields = Fields::new();
-        let patch = egress.patch("egress", known.as_ref(), &mut fields);
-        fields.finish()?;
+    if let Some(patch) = egress {
         let message = ChangeEgress { change: EgressChange::Session(patch) };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
     if let Some(patch) = settings {
-        let known = super::find(front, organization, id).await?.record;
-        let mut fields = Fields::new();
-        let runs = known.desktop.is_some();
-        let choices = &front.world.settings.browsers;
-        settings::check_change(&patch, &known.spec.settings, choices, runs, &mut fields);
-        fields.finish()?;
         let message = ChangeSettings { patch };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
