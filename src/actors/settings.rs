@@ -55,6 +55,9 @@ pub struct Settings {
     pub max_viewers_of_organization: usize,
     /// The number of clients that may be connected to one session's DevTools at once.
     pub max_drivers: usize,
+    /// The number of browser profiles that an organization may have, without those that the server keeps for
+    /// workflows and debug sessions.
+    pub max_profiles: u64,
     /// The number of versions of a browser profile that are kept; the oldest goes when another is
     /// stored. The version that sessions start from stays.
     pub keep_profile_versions: u32,
@@ -106,6 +109,7 @@ impl Default for Settings {
             max_viewers: 50,
             max_viewers_of_organization: 500,
             max_drivers: 32,
+            max_profiles: 10_000,
             keep_profile_versions: 10,
             profile_store_seconds: 120,
             max_tickets: 100,

@@ -34,6 +34,7 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::egress::EgressAsked;
 use crate::domain::ids::{Mint, NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Occupant, RunnableType};
@@ -93,6 +94,7 @@ impl Stage {
             kill: Arc::default(),
             close: Arc::default(),
             launched: AtomicUsize::new(0),
+            settings: Mutex::default(),
             adopt: Mutex::default(),
             identity: Mutex::default(),
             unrevived: Arc::default(),
@@ -243,6 +245,8 @@ pub struct Desktops {
     /// Notified to close the browser of every desktop that is up, in good order.
     pub close: Arc<Notify>,
     launched: AtomicUsize,
+    /// The settings of each browser that was launched.
+    pub settings: Mutex<Vec<BrowserSettings>>,
     /// The error of the next adoption; `None` finds a running desktop.
     pub adopt: Mutex<Option<AdoptError>>,
     /// The identity of the desktop that an adoption finds.
@@ -293,6 +297,7 @@ impl Launch for Desktops {
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>> {
         let number = self.launched.fetch_add(1, Ordering::SeqCst);
+        self.settings.lock().push(order.spec.settings.clone());
         let alive = Arc::clone(&self.alive);
         let (up, down) = (self.up, self.down);
         let fail = self.fail.lock().take();

@@ -19,6 +19,7 @@ mod error;
 mod file;
 mod former;
 mod open;
+mod profile_lists;
 mod query;
 mod sealed;
 mod settings;

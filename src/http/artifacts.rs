@@ -2,6 +2,8 @@
 //!
 //! A client reads a file with a key of the organization, or with a valid signed link (`links.rs`).
 
+use std::future::pending;
+
 use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
@@ -9,6 +11,7 @@ use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::content::{self, StoredFile};
+use super::ending::until;
 use super::error::ApiError;
 use super::file_answer;
 use super::front::Front;
@@ -77,7 +80,7 @@ pub async fn sign(
 }
 
 /// Returns the content of a file. Range requests work as in RFC 9110 (section 14), so that players
-/// can seek in a recording.
+/// can seek in a recording. The content breaks off when the key of the request, or of the URL, is revoked.
 #[utoipa::path(
     get,
     path = "/v1/artifacts/{artifact_id}/content",
@@ -108,10 +111,11 @@ pub async fn content(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let organization = if signature.is_given() {
-        signature.organization(id, &front).await?
+    let (organization, key) = if signature.is_given() {
+        (signature.organization(id, &front).await?, signature.key())
     } else {
-        Caller::extract(&request).await?.organization
+        let Caller { organization, key, .. } = Caller::extract(&request).await?;
+        (organization, Some(key))
     };
     let record = find(&front, organization, id).await?;
     signature.check_rotation(&record)?;
@@ -125,5 +129,12 @@ pub async fn content(
     };
     let response = content::content(&front.world.objects, &file, &request).await?;
     let cache = "private, max-age=3600, immutable";
-    Ok(file_answer::headed(response, file_name(&record), &record.media_type, cache)?)
+    let answer = file_answer::headed(response, file_name(&record), &record.media_type, cache)?;
+    Ok(until(answer, async move {
+        let forever = pending::<()>();
+        match key {
+            Some(key) => drop(front.keys.unless_revoked(key, forever).await),
+            None => forever.await,
+        }
+    }))
 }

@@ -337,6 +337,17 @@ pub fn parse_with_nul<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Ok(()) => Ok(value),
             Err(cause) => Err(broken(&cause)),
         },
+        // The value would take many times the memory of its text, so the error repeats no input.
+        Err(cause) if has_many_values(bytes) => {
+            let inner = cause.inner();
+            if !inner.is_data() {
+                return Err(broken(inner));
+            }
+            let fault = Fault::read(&inner.to_string());
+            let steps = steps_of(cause.path(), &fault);
+            let error = field_error(RequestPart::Body, steps, fault, &Value::Null);
+            Err(Problem::invalid(vec![error]))
+        }
         Err(cause) => {
             // The whole value is parsed only here, because the error repeats the rejected input.
             let mut whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
@@ -358,6 +369,14 @@ pub fn parse_with_nul<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             }
         }
     }
+}
+
+/// The most values of a body that is read into a [`Value`], each of which takes up to 70 bytes beside its text.
+const MOST_VALUES: usize = 1_000_000;
+
+/// True if JSON may have more than [`MOST_VALUES`] values. The same characters within texts count too.
+fn has_many_values(bytes: &[u8]) -> bool {
+    bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES
 }
 
 /// Rewrites numbers such as `10.0` as integers, which they are in JSON Schema. Returns true if it
@@ -406,6 +425,11 @@ const IN_BROWSER: &str = "storage_state";
 fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
     if !bytes.windows(br"\u0000".len()).any(|window| window == br"\u0000") {
         return Ok(());
+    }
+    if has_many_values(bytes) {
+        let message = format!("{NUL}; a body with it must not have more than {MOST_VALUES} values");
+        let error = FieldError::new(RequestPart::Body, [], "value_error", message);
+        return Err(Problem::invalid(vec![error]));
     }
     let whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
     let mut errors = Vec::new();
@@ -635,6 +659,22 @@ mod tests {
             assert_eq!(fault["loc"], json!(["body", "way"]), "{wrong}: {fault}");
             assert_ne!(fault["type"], "json_invalid", "{wrong}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_body_of_many_values_is_refused_without_being_read_into_one_value() {
+        let list = |end: &str| format!("{{\"count\": [{}{end}", "0,".repeat(MOST_VALUES));
+        let fault_of = |text: String| {
+            let problem = parse::<Asked>(text.as_bytes()).unwrap_err();
+            problem.body()["detail"][0].clone()
+        };
+        let fault = fault_of(list("0]}"));
+        assert_eq!(fault["loc"], json!(["body", "count"]));
+        assert_eq!(fault["input"], Value::Null, "the input is not repeated");
+        let broken = format!("{{\"count\": 1, \"more\": {}", list("0"));
+        assert_eq!(fault_of(broken)["type"], "json_invalid");
+        let fault = fault_of(list(r#""\u0000"]}"#));
+        assert!(fault["msg"].as_str().unwrap().contains("1000000 values"), "{fault}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The content of a stored file: from a file of this machine, or through the server from the store.
 
+use std::io;
+use std::time::Duration;
+
 use actix_files::NamedFile;
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
@@ -34,7 +37,8 @@ pub struct StoredFile<'a> {
 ///
 /// # Errors
 ///
-/// 410 `artifact_lost` without the object; 503 `storage_unavailable` without the store.
+/// 410 `artifact_lost` without the object; 503 `storage_unavailable` without the store, and for a file that cannot
+/// be opened.
 pub async fn content(
     objects: &Objects,
     file: &StoredFile<'_>,
@@ -47,12 +51,16 @@ pub async fn content(
     }
     if let Some(path) = objects.local_file(file.key) {
         let opened = web::block(move || NamedFile::open(path)).await;
-        let opened = opened.unwrap_or_else(|cause| Err(std::io::Error::other(cause)));
+        let opened = opened.unwrap_or_else(|cause| Err(io::Error::other(cause)));
         match opened {
             Ok(opened) => {
                 let opened = opened.set_content_type(file.media_type.clone());
                 let opened = opened.prefer_utf8(false).disable_content_disposition();
                 return Ok(opened.into_response(request));
+            }
+            // A file that cannot be opened now, such as for want of descriptors, is not lost.
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(unreadable(file.key, &cause).into());
             }
             // A file of the outbox may have reached the store in the meantime.
             Err(_) if objects.is_shared() => {}
@@ -65,6 +73,13 @@ pub async fn content(
 fn lost(key: &str, cause: &dyn std::fmt::Display) -> Problem {
     error!("the object {key} cannot be read: {cause}");
     Problem::new(StatusCode::GONE, "artifact_lost", "the file no longer exists")
+}
+
+fn unreadable(key: &str, cause: &io::Error) -> Problem {
+    error!("the object {key} cannot be read now: {cause}");
+    let detail = "the file cannot be read now: try again; the server's log has the cause";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", detail)
+        .retry_after(Duration::from_secs(1))
 }
 
 fn failed(key: &str, cause: ObjectError) -> ApiError {

@@ -82,6 +82,7 @@ impl From<ServiceError> for ApiError {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 Self::Problem(Problem::new(status, "profile_not_stored", error.to_string()))
             }
+            ServiceError::TooManyProfiles { .. } => limited("too_many_profiles", error).into(),
             ServiceError::ProfileInUse { by, .. } => in_use(error, by).into(),
             ServiceError::ProfileChanged(_) => {
                 conflict("profile_contended", error).retryable().into()

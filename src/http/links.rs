@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
-use crate::domain::ids::{ArtifactId, OrganizationId};
+use crate::domain::ids::{ApiKeyId, ArtifactId, OrganizationId};
 use crate::domain::run::ArtifactRecord;
 use crate::service::keys::CLOCK_SKEW;
 use crate::service::resources::links::claim;
@@ -30,6 +30,11 @@ impl Signature {
         self.signature.is_some()
     }
 
+    /// Returns the key that the URL names as that of its signature.
+    pub fn key(&self) -> Option<ApiKeyId> {
+        self.key.as_ref().and_then(|text| text.parse().ok())
+    }
+
     /// Returns the organization of the file, if the request names it and a valid key of it has made
     /// the signature.
     ///
@@ -44,9 +49,8 @@ impl Signature {
         let refused =
             |detail: String| Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail);
         let organization = self.organization.as_ref().and_then(|text| text.parse().ok());
-        let key = self.key.as_ref().and_then(|text| text.parse().ok());
         let (Some(organization), Some(key), Some(expires), Some(signature)) =
-            (organization, key, self.expires, &self.signature)
+            (organization, self.key(), self.expires, &self.signature)
         else {
             return Err(refused("the URL is not complete".to_owned()).into());
         };

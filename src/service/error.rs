@@ -31,6 +31,15 @@ pub enum ServiceError {
         "no profile was stored from session {0}: create sessions with `generate_browser_profile`, or          store the profile while the session lives"
     )]
     NoProfile(SessionId),
+    /// The organization has as many profiles as it may have.
+    #[error(
+        "the organization has {limit} browser profiles, which is the limit of sessions.max_profiles: \
+         delete one"
+    )]
+    TooManyProfiles {
+        /// The value of `sessions.max_profiles`.
+        limit: u64,
+    },
     /// A session that has not ended may write to the profile.
     #[error("session {by} may write to the profile {id}: close it first")]
     ProfileInUse {
@@ -108,6 +117,7 @@ impl ServiceError {
             Self::Store(_) => "the change could not be stored: try again",
             Self::Unknown { .. }
             | Self::NoProfile(_)
+            | Self::TooManyProfiles { .. }
             | Self::ProfileInUse { .. }
             | Self::ProfileChanged(_)
             | Self::ProfileUnusable { .. }

@@ -35,6 +35,19 @@ pub fn empty(core: &Core, organization: OrganizationId, name: Name) -> ProfileRe
     actors::profiles::empty(&core.world, organization, name)
 }
 
+/// Checks that an organization may have another profile.
+///
+/// # Errors
+///
+/// [`ServiceError::TooManyProfiles`] if the limit is reached; those of the database.
+pub async fn check_room(core: &Core, organization: OrganizationId) -> Result<(), ServiceError> {
+    let limit = core.world.settings.max_profiles;
+    match db::profiles::count(&core.db, organization).await? {
+        known if known < limit => Ok(()),
+        _ => Err(ServiceError::TooManyProfiles { limit }),
+    }
+}
+
 /// Returns the latest version that was stored from a session.
 ///
 /// # Errors

@@ -162,3 +162,90 @@ async fn a_bootstrap_key_of_a_deleted_organization_opens_no_other_one() {
     assert!(!refused.status.success() && said.contains("keys.bootstrap"), "{said}");
     server.gone().await;
 }
+
+/// A request for a file of which nothing but the head of the answer is read.
+async fn reading(client: &Client, path: &str) -> (u16, TcpStream) {
+    let host = client.base.trim_start_matches("http://").to_owned();
+    let mut socket = TcpStream::connect(&host).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx-api-key: {}\r\n\r\n",
+        client.key()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    (String::from_utf8_lossy(&answer[9..]).parse().unwrap(), socket)
+}
+
+/// The size of files that are larger than the buffers of sockets.
+const LARGE: usize = 64 << 20;
+
+/// Puts a large file into a session's downloads.
+fn put_large(server: &TestServer, session: &str) {
+    let path = server.programs(session).join("downloads/large.bin");
+    std::fs::File::create(path).unwrap().set_len(LARGE.try_into().unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_being_read_break_off_with_their_key_and_their_session() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = client.session_id().await;
+    put_large(&server, &session);
+    let files = format!("/v1/browser_sessions/{session}/files");
+    let artifact = eventually("the download is stored", async || {
+        let listed = client.get(&files).await.ok();
+        listed[0]["artifact_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let (id, lost) = key(client, json!({ "label": "lost" })).await;
+    let paths = [
+        format!("{files}.zip"),
+        format!("{files}/downloads/large.bin"),
+        format!("/v1/artifacts/{artifact}/content"),
+    ];
+    let mut open = Vec::new();
+    for path in &paths {
+        let (status, socket) = reading(&lost, path).await;
+        assert_eq!(status, 200, "{path}");
+        open.push((path, socket));
+    }
+    revoke(client, &id).await;
+    for path in &paths[..2] {
+        let (status, socket) = reading(client, path).await;
+        assert_eq!(status, 200, "{path}");
+        open.push((path, socket));
+    }
+    client.close(&session).await.ok();
+    for (path, mut socket) in open {
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest).await; // A reset is an end as well.
+        assert!(rest.len() < LARGE, "{path}: {} bytes", rest.len());
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_that_an_organization_does_not_read_leave_room_for_those_of_others() {
+    let server = Setup::fakes().start().await;
+    let slow = &server.client;
+    let session = slow.session_id().await;
+    put_large(&server, &session);
+    let path = format!("/v1/browser_sessions/{session}/files.zip");
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(reading(slow, &path).await);
+    }
+    let statuses: Vec<u16> = stalled.iter().map(|(status, _socket)| *status).collect();
+    assert_eq!(statuses, [200, 200, 200, 429]);
+    let other = server.another_organization().await;
+    let session = other.session_id().await;
+    let archive = other.get(&format!("/v1/browser_sessions/{session}/files.zip")).await;
+    assert_eq!(archive.status, 200, "{}", archive.text());
+    drop(stalled);
+    eventually("an archive ends with its reader", async || {
+        (reading(slow, &path).await.0 == 200).then_some(())
+    })
+    .await;
+    server.stop().await;
+}

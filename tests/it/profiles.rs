@@ -19,6 +19,30 @@ async fn names(client: &Client, query: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_organization_has_a_limit_of_profiles_and_others_are_not_affected() {
+    let server = Setup::fakes().set("sessions.max_profiles", "2").start().await;
+    let client = &server.client;
+    let before = client.session_id().await;
+    let first = client.post(PROFILES, json!({"name": "one"})).await.ok();
+    client.post(PROFILES, json!({"name": "two"})).await.ok();
+    let refused = client.post(PROFILES, json!({"name": "three"})).await;
+    let refused = refused.problem(429, "too_many_profiles");
+    assert!(refused["detail"].as_str().unwrap().contains("sessions.max_profiles"), "{refused}");
+    let generated = json!({"generate_browser_profile": true});
+    client.ask_for_session(generated.clone()).await.problem(429, "too_many_profiles");
+    let path = format!("/v1/browser_sessions/{before}");
+    let change = client.send(Method::PATCH, &path, Some(generated.clone())).await;
+    change.problem(429, "too_many_profiles");
+    let store = client.post(&format!("{path}/profile"), json!({})).await;
+    store.problem(429, "too_many_profiles");
+    let other = server.another_organization().await;
+    other.post(PROFILES, json!({"name": "three"})).await.ok();
+    assert_eq!(client.send(Method::DELETE, &of(&first), None).await.status, 204);
+    client.session_of(generated).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_is_made_listed_changed_and_removed() {
     let server = Setup::fakes().start().await;
     let client = &server.client;

@@ -55,6 +55,14 @@ on_both_databases! {
         assert_eq!(refused.len(), 3, "{refused:?}");
         assert!(refused.values().all(|reason| reason.contains("needs a new session")), "{refused:?}");
         patch(client, &id, json!({})).await.problem(422, "invalid_request");
+        // Faults of all fields are found before anything changes.
+        let both = json!({ "egress": { "allow": ["a b"] }, "settings": { "locale": "de_DE" } });
+        let path = format!("/v1/browser_sessions/{id}");
+        let refused = client.send(Method::PATCH, &path, Some(both)).await.wrong_fields();
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        let second = json!({ "egress": { "allow": ["a.example"] }, "settings": { "locale": "de_DE" } });
+        let refused = client.send(Method::PATCH, &path, Some(second)).await.wrong_fields();
+        assert!(refused.contains_key("body.settings.locale"), "{refused:?}");
         assert_eq!(client.look(&id).await["settings"], shown);
         client.close(&id).await.ok();
         patch(client, &id, json!({ "timezone": "UTC" })).await.problem(409, "session_closed");

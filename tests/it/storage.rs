@@ -168,6 +168,26 @@ async fn versions_of_profiles_are_removed_by_size_but_for_those_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_opened_now_is_not_reported_as_lost() {
+    let server = Setup::fakes().start().await;
+    let artifact = download(&server, "table", b"0123456789").await;
+    let organization = artifact["organization_id"].as_str().unwrap();
+    let folder = server.directory.join("d/artifacts").join(organization);
+    let found = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    // Where the folder of the file should be is something else, and then nothing.
+    let moved = server.directory.join("moved");
+    fs::rename(&found, &moved).unwrap();
+    std::os::unix::fs::symlink(&found, &found).unwrap();
+    let away = server.client.get(&path(&artifact)).await.problem(503, "storage_unavailable");
+    assert_eq!(away["retryable"], true);
+    fs::remove_file(&found).unwrap();
+    server.client.get(&path(&artifact)).await.problem(410, "artifact_lost");
+    fs::rename(&moved, &found).unwrap();
+    assert_eq!(server.client.get(&path(&artifact)).await.bytes, b"0123456789");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_limits_what_is_kept_and_the_oldest_goes_at_once() {
     let server = Setup::fakes().start().await;
     let (older, newer) = (

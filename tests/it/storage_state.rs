@@ -105,6 +105,49 @@ async fn a_state_that_cannot_be_applied_is_refused_by_field_or_by_origin_and_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn few_changes_wait_for_a_browser_and_end_when_another_client_begins() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let hold = server.programs(&id).join("profile/hold-cookies");
+    std::fs::write(&hold, "").unwrap();
+    let reading = tokio::spawn({
+        let (client, path) = (client.clone(), path(&id));
+        async move { client.get(&path).await }
+    });
+    // One of them has the turn until the browser answers; then it is the turn of the next one.
+    let mut changes = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (client, id) = (client.clone(), id.clone());
+        changes.spawn(async move { put(&client, &id, "?replace=true", empty()).await });
+    }
+    for _ in 0..2 {
+        let refused = changes.join_next().await.unwrap().unwrap();
+        assert!(refused.headers.contains_key("retry-after"));
+        refused.problem(429, "too_many_storage_changes");
+    }
+    let lease = Lease::of(&client.begin(&id, "ann", 600).await.ok());
+    std::fs::remove_file(&hold).unwrap();
+    while let Some(ended) = changes.join_next().await {
+        ended.unwrap().problem(409, "session_occupied");
+    }
+    reading.await.unwrap().ok();
+    client.release(&id, &lease).await.ok();
+    put(client, &id, "", empty()).await.ok();
+
+    let many = vec![json!({}); 260_000];
+    let store = json!({ "name": "a", "autoIncrement": true, "records": many, "indexes": [] });
+    let database = json!({ "name": "a", "version": 1, "stores": [store] });
+    let origin = json!({ "origin": "https://a.example", "indexedDB": [database] });
+    let refused = put(client, &id, "", json!({ "cookies": [], "origins": [origin] })).await;
+    let faults = refused.wrong_fields();
+    let (field, fault) = faults.first_key_value().unwrap();
+    assert!(field.starts_with("body.origins.0.indexedDB.0.stores.0.records."), "{field}");
+    assert!(fault.contains("at most 250000"), "{fault}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_state_was_lost_with_the_server_fails_and_does_not_start_without_it() {
     let setup = Setup::fakes().fake("chromium", "never").set("desktop.stop_grace_seconds", "1");
     let mut server = setup.start().await;

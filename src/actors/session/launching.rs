@@ -76,7 +76,10 @@ impl Session {
         });
     }
 
-    fn launch_desktop(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn launch_desktop(&mut self, ctx: &mut Context<Self>) {
+        if self.launches_after_settings() {
+            return;
+        }
         let Phase::Starting { call_off } = &self.phase else {
             return self.on_launched(Err(LaunchError::CalledOff), ctx);
         };

@@ -44,6 +44,8 @@ type Answer = oneshot::Sender<Result<SessionView, SessionError>>;
 pub(super) struct SettingsChanges {
     waiting: VecDeque<(SettingsPatch, Answer)>,
     busy: bool,
+    /// True if the browser starts when the change that is being stored is stored.
+    launches: bool,
 }
 
 impl Session {
@@ -61,6 +63,13 @@ impl Session {
                 desktop.renew_settings();
             }
         });
+    }
+
+    /// Returns true if a change is being stored. Then the browser starts after it, because some settings hold from
+    /// the start on only.
+    pub(super) fn launches_after_settings(&mut self) -> bool {
+        self.settings.launches = self.settings.busy;
+        self.settings.busy
     }
 
     fn next_settings_change(&mut self, ctx: &mut Context<Self>) {
@@ -89,6 +98,9 @@ impl Session {
                 Ok(()) => session.apply_stored(settings, answer, ctx),
                 // The caller may have left.
                 Err(cause) => drop(answer.send(Err(SessionError::NotStored(cause)))),
+            }
+            if std::mem::take(&mut session.settings.launches) {
+                session.launch_desktop(ctx);
             }
             session.next_settings_change(ctx);
         }));

@@ -17,10 +17,11 @@ pub use self::adding::{Added, add_to};
 pub use self::aging::{bytes, former};
 pub use self::removing::{begin_removal, known_among, modified};
 use super::Db;
+pub use super::profile_lists::{Filter, count, list};
 use super::query::{DbError, on};
 use super::sessions::LIVE;
 use super::store::StoreError;
-use super::values::{Page, Reader, all, json, now, older, one, stored};
+use super::values::{Reader, all, json, now, one, stored};
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId, WorkflowPermanentId};
 use crate::domain::labels::{Name, Tags};
 use crate::domain::profile::{Described, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
@@ -32,7 +33,7 @@ use crate::schema::{
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = profiles, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
-struct Row {
+pub(super) struct Row {
     id: String,
     organization_id: String,
     name: String,
@@ -199,63 +200,6 @@ pub(super) async fn managed(db: &Db, profile: ProfileRecord) -> Result<ProfileId
     })
     .await?;
     Ok(Reader { row: &id }.parse("browser_profiles.id", &id)?)
-}
-
-/// The condition for profiles of a list.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// A part of the name or the description, without regard to case.
-    pub search: Option<String>,
-    /// True for managed profiles only, false for the others only.
-    pub managed: Option<bool>,
-    /// The whole name, as it is written.
-    pub name: Option<String>,
-    /// Tags that a profile must have, all of them.
-    pub tags: Vec<String>,
-}
-
-impl Filter {
-    fn matches(&self, profile: &ProfileRecord) -> bool {
-        let named = self.name.as_deref().is_none_or(|name| name == profile.name.as_str());
-        let kind = self.managed.is_none_or(|managed| managed == profile.manager.is_some());
-        let found = self.search.as_deref().is_none_or(|needle| {
-            let needle = needle.to_lowercase();
-            let described = profile.description.as_deref().unwrap_or_default();
-            profile.name.as_str().to_lowercase().contains(&needle)
-                || described.to_lowercase().contains(&needle)
-        });
-        named && kind && found && profile.tags.has_all(&self.tags)
-    }
-}
-
-/// Returns an organization's profiles, the newest first.
-///
-/// # Errors
-///
-/// [`DbError::Unavailable`].
-pub async fn list(
-    db: &Db,
-    organization: OrganizationId,
-    filter: Filter,
-    page: Page,
-) -> Result<Vec<ProfileRecord>, DbError> {
-    let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
-    let most = usize::try_from(page.limit()).unwrap_or(usize::MAX);
-    let rows: Vec<Row> = on!(db, read, |c| {
-        let mut query = profiles::table
-            .filter(profiles::organization_id.eq(organization.to_string()))
-            .into_boxed();
-        if let Some(mark) = page.after {
-            query = query.filter(older!(profiles, mark));
-        }
-        let query = query.order((profiles::created_at.desc(), profiles::id.desc()));
-        Ok(query.select(Row::as_select()).load(c).await?)
-    })
-    .await?;
-    // Neither database compares text of any language without regard to case.
-    let found: Vec<ProfileRecord> = all(rows)?;
-    let matching = found.into_iter().filter(|profile| filter.matches(profile));
-    Ok(matching.skip(skipped).take(most).collect())
 }
 
 /// Returns the versions of a profile, the newest first.

@@ -282,5 +282,16 @@ fn names_are_unique_among_profiles_that_are_not_managed() {
         assert_eq!(listed(search).await, 2);
         let tagged = Filter { tags: vec!["c".to_owned()], ..Filter::default() };
         assert_eq!(listed(tagged).await, 0);
+        let named = |name: &str| Filter { name: Some(name.to_owned()), ..Filter::default() };
+        assert_eq!((listed(named("Müller")).await, listed(named("müller")).await), (2, 0));
+        assert_eq!(profiles::count(db, organization).await.unwrap(), 1);
+        // Pages are the same whether the database or the server cuts them.
+        for (number, search) in (1..=3).flat_map(|number| [(number, None), (number, Some("m"))]) {
+            let filter = Filter { search: search.map(str::to_owned), ..Filter::default() };
+            let page = Page { number, size: 1 };
+            let found = profiles::list(db, organization, filter, page).await.unwrap();
+            let expected = usize::from(number < 3);
+            assert_eq!(found.len(), expected, "page {number}, {search:?}");
+        }
     });
 }

@@ -193,7 +193,7 @@ fn warning(location: &Value, session: bool) -> Option<String> {
         (status = 409, description = "Another profile has the name, or the session's profile is being stored already"),
         (status = 422, description = "Fields are invalid, or no profile was stored from the ended session"),
         (status = 424, description = "The profile could not be packed"),
-        (status = 429, description = "The organization has used up its storage"),
+        (status = 429, description = "The organization has used up its storage, or has as many profiles as it may have (`too_many_profiles`)"),
     ),
 )]
 pub async fn create(
@@ -224,6 +224,7 @@ pub async fn create(
     };
     let organization = caller.organization;
     refuse_taken(&front, organization, &name).await?;
+    profiles::check_room(&front, organization).await?;
     let source = source(&front, organization, &request).await?;
     let empty = ProfileRecord {
         description: description.clone(),

@@ -15,6 +15,7 @@ use crate::actors::session::{SessionError, StoreProfile};
 use crate::db;
 use crate::db::store::StoreError;
 use crate::domain::ids::{ProfileId, SessionId};
+use crate::domain::profile::ProfileAccess;
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -23,7 +24,7 @@ use crate::http::lasting::lasting;
 use crate::http::problem::Problem;
 use crate::http::sessions::ask_session;
 use crate::http::validation::Fields;
-use crate::service::profiles;
+use crate::service::{lookup, profiles};
 
 /// A request to store the profile of a live session.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -62,6 +63,7 @@ pub struct Rollback {
         (status = 409, description = "The session is still starting, its profile is being stored already, or the name is taken"),
         (status = 410, description = "The session has ended"),
         (status = 424, description = "The profile could not be packed"),
+        (status = 429, description = "The organization has as many profiles as it may have (`too_many_profiles`)"),
         (status = 503, description = "The profile could not be stored"),
     ),
 )]
@@ -79,6 +81,12 @@ pub async fn store(
     if let Some(name) = &name {
         // Checked before the browser stands still.
         refuse_taken(&front, organization, name).await?;
+    }
+    let view = lookup::session(&front, organization, session).await?;
+    let own = view.record.spec.profile.as_ref();
+    let is_version = own.is_some_and(|used| used.access == ProfileAccess::Write);
+    if name.is_some() || !is_version {
+        profiles::check_room(&front, organization).await?;
     }
     let message = StoreProfile { name: name.clone(), description, tags };
     let stored = ask_session(&front, Route { organization, session, message }).await;

@@ -113,7 +113,7 @@ const WAIT_SECONDS: u64 = 45;
         (status = 409, description = "Another session has the name; The key was used for another request, or for a request in progress; or another session writes to the profile"),
         (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser could not be started"),
-        (status = 429, description = "The limit of sessions is reached"),
+        (status = 429, description = "The limit of sessions, or of browser profiles, is reached"),
     ),
 )]
 pub async fn create(
@@ -156,6 +156,9 @@ async fn make(
     // Before anything is asked of others. A session that was made before is found again.
     if named.as_ref().is_none_or(|named| !named.again) {
         front.world.quotas.check_session(&front.world.views, caller.organization)?;
+        if request.generate_browser_profile && request.browser_profile_id.is_none() {
+            profiles::check_room(front, caller.organization).await?;
+        }
     }
     if let Some(params) = request.record.and_then(Asked::options) {
         recordings::check(&params, "record", front)?;

@@ -30,6 +30,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+use crate::service::profiles;
 
 /// The lifetime that a renewal asks for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -159,6 +160,7 @@ pub async fn renew(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
         (status = 409, description = "The session has ended, is still starting, or has no separate network; or another session has the name"),
+        (status = 429, description = "The organization has as many browser profiles as it may have (`too_many_profiles`)"),
         (status = 422, description = "No field is given, an entry of `egress` or `settings` is invalid, or a setting needs a new session"),
     ),
 )]
@@ -250,26 +252,29 @@ async fn apply(
     fields.require("generate_browser_profile", json!(null), some, wrong);
     let labels = labels(&mut fields, name, tags.as_deref());
     fields.finish()?;
+    // Everything is checked before the first change, so that a request with a fault changes nothing.
+    let known = super::find(front, organization, id).await?.record;
+    let mut fields = Fields::new();
+    let egress =
+        egress.map(|egress| egress.patch("egress", known.spec.proxy.as_ref(), &mut fields));
+    if let Some(patch) = &settings {
+        let (terms, runs) = (settings::Terms::of(front), known.desktop.is_some());
+        settings::check_change(patch, &known.spec.settings, terms, runs, &mut fields);
+    }
+    fields.finish()?;
+    if generate_browser_profile == Some(true) && known.spec.profile.is_none() {
+        profiles::check_room(front, organization).await?;
+    }
     let mut resource = None;
     if !labels.is_empty() {
         resource = Some(labelled(front, organization, id, labels).await?);
     }
-    if let Some(egress) = egress {
-        let known = super::find(front, organization, id).await?.record.spec.proxy;
-        let mut fields = Fields::new();
-        let patch = egress.patch("egress", known.as_ref(), &mut fields);
-        fields.finish()?;
+    if let Some(patch) = egress {
         let message = ChangeEgress { change: EgressChange::Session(patch) };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
     if let Some(patch) = settings {
-        let known = super::find(front, organization, id).await?.record;
-        let mut fields = Fields::new();
-        let runs = known.desktop.is_some();
-        let terms = settings::Terms::of(front);
-        settings::check_change(&patch, &known.spec.settings, terms, runs, &mut fields);
-        fields.finish()?;
         let message = ChangeSettings { patch };
         let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));

@@ -2,6 +2,9 @@
 //!
 //! They are logins: a client needs a key of the organization, and no answer to a fault repeats a value.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
@@ -13,21 +16,34 @@ use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ask_session;
+use crate::actors::clock::Clock;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{OpenStorage, SessionError};
 use crate::actors::views::SessionView;
+use crate::domain::control;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseHash, LeaseToken};
-use crate::domain::occupancy::Generation;
+use crate::domain::occupancy::{Generation, Refusal};
 use crate::http::body::{LargeBody, PathId, Query, beside, parse_with_nul};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::{Detail, Problem};
+use crate::http::shares::Shares;
 use crate::http::validation::{Fields, RequestPart};
 use crate::system::storage_state::{
     Applied, MOST_ORIGINS, Mode, Selection, StorageError, StorageState, web_origin,
 };
+
+/// The unit in which the room for states is counted, in bytes.
+const UNIT: usize = 1024;
+
+/// The bodies that wait to be written or are being written: 256 MiB, 64 MiB of one organization. A state that was
+/// read takes some times its body.
+static BODIES: LazyLock<Shares> = LazyLock::new(|| Shares::new(256 * UNIT, 64 * UNIT));
+
+/// The time after which a client may repeat a change for which there was no room.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The cookies and the storage of a browser, in the form of Playwright's `storageState`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -156,6 +172,7 @@ fn failed(cause: &StorageError, view: Option<&watch::Receiver<SessionView>>) -> 
     let status = match cause {
         StorageError::Unanswered => StatusCode::SERVICE_UNAVAILABLE,
         StorageError::TooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+        StorageError::TooManyChanges => StatusCode::TOO_MANY_REQUESTS,
         StorageError::Refused { .. } | StorageError::Unsupported | StorageError::Incomplete(_) => {
             StatusCode::FAILED_DEPENDENCY
         }
@@ -163,6 +180,7 @@ fn failed(cause: &StorageError, view: Option<&watch::Receiver<SessionView>>) -> 
     let problem = Problem::new(status, cause.code(), cause.to_string());
     match cause {
         StorageError::Unanswered => problem.retryable().into(),
+        StorageError::TooManyChanges => problem.retry_after(RETRY_AFTER).into(),
         StorageError::Incomplete(failed) => problem.with("failed", failed).into(),
         StorageError::TooLarge | StorageError::Refused { .. } | StorageError::Unsupported => {
             problem.into()
@@ -213,7 +231,8 @@ pub async fn show(
 
 /// Writes cookies, `localStorage` and databases into the session's browser, from a file of Playwright's
 /// `storageState` or the answer of `GET`. Answered when they outlive the browser. Rejected while the session is
-/// held (`session_occupied`), unless the holder presents its lease, and while a person has control.
+/// held (`session_occupied`), unless the holder presents its lease, and while a person has control; it also ends
+/// so when another client begins, or a person takes control, before it is complete.
 #[utoipa::path(
     put,
     path = "/v1/browser_sessions/{browser_session_id}/storage_state",
@@ -227,6 +246,7 @@ pub async fn show(
         (status = 410, description = "The session has ended"),
         (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser did not take the storage of some origins; `failed` names them"),
+        (status = 429, description = "Other changes wait: of the session (`too_many_storage_changes`), or of the organization (`too_many_storage_states`)"),
     ),
 )]
 pub async fn put(
@@ -237,21 +257,34 @@ pub async fn put(
     front: Data<Front>,
 ) -> Result<Json<Response>, ApiError> {
     let holder = params.holder()?;
-    let state = beside(body, |bytes| {
-        let state = parse_with_nul::<StorageState>(bytes).map_err(without_values)?;
-        checked(state, "")
-    });
-    let state = state.await?;
     let mode = if params.replace == Some(true) { Mode::Replace } else { Mode::Merge };
     let message = OpenStorage { holder, writes: true };
     let route = Route { organization: caller.organization, session: id, message };
     let storage = ask_session(&front, route).await?;
     let view = front.world.views.session(caller.organization, id);
-    let lost = until_lost(view.clone(), holder.map(|(generation, _lease)| generation));
+    let generation = holder.map(|(generation, _lease)| generation);
+    let mut lost = Box::pin(until_refused(view.clone(), generation, front.world.clock));
+    let refused = |cause: SessionError| ApiError::from(RouteError::Session(cause));
+    let room = BODIES.take(caller.organization, body.len().div_ceil(UNIT)).ok_or_else(no_room)?;
+    // A client that leaves gives up its place.
+    let turn = tokio::select! {
+        biased;
+        refusal = &mut lost => return Err(refused(refusal)),
+        turn = front.keys.unless_revoked(caller.key, storage.turn()) => turn?,
+    };
+    let turn = turn.map_err(|cause| failed(&cause, view.as_ref()))?;
+    // Read after the wait, because a state takes more memory than its text.
+    let state = beside(body, |bytes| {
+        let state = parse_with_nul::<StorageState>(bytes).map_err(without_values)?;
+        checked(state, "")
+    });
+    let state = state.await?;
     let work = async move {
+        let _room = room;
         tokio::select! {
-            applied = storage.apply(&state, mode) => applied.map_err(Interrupted::Failed),
+            biased;
             refusal = lost => Err(Interrupted::Refused(Box::new(refusal))),
+            applied = turn.apply(&state, mode) => applied.map_err(Interrupted::Failed),
         }
     };
     // It goes on if the client leaves.
@@ -259,7 +292,7 @@ pub async fn put(
     let applied = applied.unwrap_or(Err(Interrupted::Failed(StorageError::Unanswered)));
     let Applied { cookies, origins, warning } = applied.map_err(|cause| match cause {
         Interrupted::Failed(cause) => failed(&cause, view.as_ref()),
-        Interrupted::Refused(refusal) => RouteError::Session(*refusal).into(),
+        Interrupted::Refused(refusal) => refused(*refusal),
     })?;
     Ok(Json(Response { browser_session_id: id.to_string(), cookies, origins, warning }))
 }
@@ -270,22 +303,52 @@ enum Interrupted {
     Refused(Box<SessionError>),
 }
 
-/// Resolves when the holder of this generation no longer holds the session; never without a holder.
-async fn until_lost(
+fn no_room() -> Problem {
+    let detail = "too many bytes of other storage states of the organization, or of all, are being \
+                  written: wait for the answer to one, then try again";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_storage_states", detail)
+        .retry_after(RETRY_AFTER)
+}
+
+/// Resolves with the refusal when the session's storage may no longer be written: when the holder of this
+/// generation no longer holds the session, when a client begins that is another than the writer, or when a person
+/// takes control.
+async fn until_refused(
     view: Option<watch::Receiver<SessionView>>,
     generation: Option<Generation>,
+    clock: Clock,
 ) -> SessionError {
-    let (Some(mut view), Some(presented)) = (view, generation) else {
+    let Some(mut view) = view else {
         return std::future::pending().await;
     };
-    let holds = |view: &SessionView| {
-        let held = view.record.occupancy.holder();
-        held.is_some_and(|held| held.generation == presented)
-    };
-    match view.wait_for(|view| !holds(view)).await {
-        Ok(view) => view.record.occupancy.lost(presented).into(),
-        Err(_gone) => SessionError::Closing,
+    let mut found = None;
+    let changed = view.wait_for(|view| {
+        found = refusal(view, generation, clock);
+        found.is_some()
+    });
+    let is_gone = changed.await.is_err();
+    found.filter(|_| !is_gone).unwrap_or(SessionError::Closing)
+}
+
+/// The refusal of a write to a session with this view; none if the write is admitted.
+fn refusal(
+    view: &SessionView,
+    generation: Option<Generation>,
+    clock: Clock,
+) -> Option<SessionError> {
+    let occupancy = &view.record.occupancy;
+    match (occupancy.holder(), generation) {
+        (Some(held), Some(presented)) if held.generation == presented => {}
+        (_, Some(presented)) => return Some(occupancy.lost(presented).into()),
+        (Some(held), None) if held.expires_at > clock.now() => {
+            let (by, until) = (held.occupant.clone(), held.expires_at);
+            return Some(Refusal::Occupied { by, until }.into());
+        }
+        (Some(_) | None, None) => {}
     }
+    let user = view.control.user()?;
+    let (label, until) = (user.label.clone(), user.expires_at());
+    Some(control::Refusal::Held { label, until }.into())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
-pub use walk::{Entry, Walk, is_plain};
+pub use walk::{Entry, MOST_NAMES, Walk, is_plain};
 
 use super::confine::spec::User;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Tree;
+use super::{MOST_NAMES, Tree};
 
 /// The number of attempts to empty a directory that a living program refills meanwhile.
 const ROUNDS: u32 = 8;
@@ -59,8 +59,9 @@ impl Tree {
     fn empty(&self, folder: Self) -> io::Result<()> {
         let mut serial = 0_u64;
         loop {
-            let mut is_empty = true;
-            for name in folder.names()? {
+            let names = folder.names()?;
+            let mut is_empty = names.len() < MOST_NAMES; // Else there may be more.
+            for name in names {
                 match rustix::fs::unlinkat(folder.as_fd(), &name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => continue,
                     Err(Errno::ISDIR | Errno::PERM) => (),

@@ -133,6 +133,23 @@ fn what_is_removed_is_beneath() {
     assert!(outside.join("kept").is_dir(), "the link was removed, and not what it leads to");
 }
 
+#[test]
+fn a_directory_of_very_many_files_is_listed_in_part_and_walked_and_removed_whole() {
+    let world = World::new("many");
+    fs::create_dir_all(world.at("many/inner")).unwrap();
+    for (folder, count) in [("many", MOST_NAMES + 50), ("many/inner", MOST_NAMES + 1)] {
+        for number in 0..count {
+            fs::File::create(world.at(folder).join(number.to_string())).unwrap();
+        }
+    }
+    let many = world.own().folder(Path::new("many")).unwrap();
+    assert_eq!(many.names().unwrap().len(), MOST_NAMES);
+    assert_eq!(many.entries().unwrap().len(), MOST_NAMES);
+    assert_eq!(many.files().unwrap().len(), 2 * MOST_NAMES + 51);
+    world.own().remove("many".as_ref()).unwrap();
+    assert!(!world.at("many").exists());
+}
+
 /// A program swaps a directory for a symbolic link while the server reads, lists and writes.
 #[test]
 fn a_swap_of_directories_leads_nowhere() {

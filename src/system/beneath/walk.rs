@@ -6,13 +6,16 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dir, DirEntry, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Tree;
 
 /// The deepest nesting that is walked, because each level holds a descriptor.
 const DEEPEST: usize = 128;
+
+/// The most names of a directory that are listed: a program can fill one with millions.
+pub const MOST_NAMES: usize = 10_000;
 
 /// An entry of a directory, as it was when the directory was listed.
 #[derive(Debug, Clone)]
@@ -45,14 +48,18 @@ pub struct Walk<'a> {
 }
 
 impl Tree {
-    /// The entries of this directory, sorted by name.
+    /// The entries of this directory, sorted by name, of which up to [`MOST_NAMES`] are read.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for name in self.names()? {
-            let Some(stat) = self.stat(&name)? else { continue };
-            entries.push(Entry { name, stat });
-        }
-        Ok(entries)
+        self.each()?.collect()
+    }
+
+    /// The same entries, whose metadata is read one by one.
+    pub fn each(&self) -> io::Result<impl Iterator<Item = io::Result<Entry>>> {
+        let entry = |name: OsString| {
+            let stat = self.stat(&name).transpose()?;
+            Some(stat.map(|stat| Entry { name, stat }))
+        };
+        Ok(self.names()?.into_iter().filter_map(entry))
     }
 
     /// The paths of all regular files with one link in this directory and below.
@@ -79,7 +86,9 @@ impl Tree {
         depth: usize,
         visit: &mut dyn FnMut(Walk<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        for name in self.names()? {
+        // Not as a list: the directory may have any number of entries.
+        for name in self.all_names()? {
+            let name = name?;
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let entry = match rustix::fs::openat(self.as_fd(), &name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => continue,
@@ -102,21 +111,26 @@ impl Tree {
         Ok(())
     }
 
-    /// The names in this directory, sorted.
-    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+    /// The names in this directory, sorted, of which up to [`MOST_NAMES`] are read.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = self.all_names()?.take(MOST_NAMES).collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The names in this directory, as they are read.
+    fn all_names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         // A separate open file description, because duplicates share their position.
         let listing = rustix::fs::openat(self.as_fd(), ".", flags, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in Dir::new(listing)? {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
+        let name = |entry: Result<DirEntry, Errno>| match entry {
+            Ok(entry) => {
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                (name != "." && name != "..").then(|| Ok(name.to_owned()))
             }
-        }
-        names.sort();
-        Ok(names)
+            Err(cause) => Some(Err(cause.into())),
+        };
+        Ok(Dir::new(listing)?.filter_map(name))
     }
 
     /// The metadata of an entry, itself if it is a symbolic link; none if there is no such entry.

@@ -33,7 +33,9 @@ use crate::system::failure::failure;
 use crate::system::process::{Paused, Process, output};
 use crate::system::profile::{self, BrowserVersion, COOKIES, Meta, Packed, STATE, WHOLE};
 use crate::system::seam::{Desktop as _, PackedProfile};
-use crate::system::storage_state::{MOST_ORIGINS, Selection, Storage, StorageState, web_origin};
+use crate::system::storage_state::{
+    HeldStorage, MOST_ORIGINS, Selection, StorageState, web_origin,
+};
 
 /// The longest wait for a browser's cookies.
 const READING: Duration = Duration::from_secs(2);
@@ -77,7 +79,7 @@ async fn cookies(devtools: &Devtools) -> Option<Vec<Value>> {
 
 /// Reads the `localStorage` of a running browser; none if it does not answer in time, or has more than
 /// fits.
-async fn local_storage(storage: &Storage) -> Option<(StorageState, BTreeSet<String>)> {
+async fn local_storage(storage: &HeldStorage) -> Option<(StorageState, BTreeSet<String>)> {
     let selection = Selection { origins: None, indexed_db: false };
     match timeout(COLLECTING, storage.capture_whole(&selection)).await {
         Ok(Ok((state, whole))) => Some((StorageState { cookies: Vec::new(), ..state }, whole)),
@@ -248,8 +250,15 @@ impl LiveDesktop {
         let (chromium, devtools) = (self.made.chromium.clone(), Devtools::of(&self.made.identity));
         let storage = self.storage();
         let work = async move {
+            // A change of the storage that is under way ends first, and another begins when the browser goes on.
+            let held = timeout(COLLECTING, storage.hold()).await;
+            let held = held.map_err(|_late| {
+                let hint = "store the profile when the storage state is written";
+                not_packed("the storage state is being changed".to_owned()).hint(hint)
+            })?;
+            let held = held.map_err(|cause| not_packed(cause.to_string()))?;
             let cookies = known(cookies(&devtools).await, &directory);
-            let extras = Extras { cookies, state: local_storage(&storage).await };
+            let extras = Extras { cookies, state: local_storage(&held).await };
             let still = chromium.pause(STOPPING).await;
             let paused =
                 still.ok_or_else(|| not_packed("the browser does not pause".to_owned()))?;
@@ -257,7 +266,9 @@ impl LiveDesktop {
             let ended = async {
                 let _exit = chromium.exited().await;
             };
-            pack_still(directory, extras, into, STILL, still, ended).await
+            let packed = pack_still(directory, extras, into, STILL, still, ended).await;
+            drop(held);
+            packed
         };
         // A task, so that the browser goes on in any case.
         let work = self.made.desktops.runtime().spawn(work);

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use self::archive::Archive;
 use crate::domain::checksum::Checksum;
@@ -23,6 +24,9 @@ const DESCRIPTION: &str = "extension.json";
 
 /// The suffix of a folder that is not complete.
 const PART: &str = "part";
+
+/// Held while extensions are counted and stored, or deleted: one server writes to a data directory.
+static CHANGE: Mutex<()> = Mutex::new(());
 
 /// The reason why an extension is not stored.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,8 @@ impl Extensions {
             Manifest::read(&manifest, allowed).map_err(invalid)?;
         let files = u64::try_from(archive.len()).unwrap_or(u64::MAX);
         let size = archive.verify().map_err(invalid)?;
+        let _change = CHANGE.lock();
+        remove_parts(&self.folder_of(organization))?;
         if self.list(organization)?.len() >= MOST_EXTENSIONS {
             return Err(ExtensionError::TooMany);
         }
@@ -84,12 +90,20 @@ impl Extensions {
             Extension { id, name, version, permissions, sha256, bytes: size, files, created_at };
         let folder = self.folder_of(organization).join(id.to_string());
         let part = folder.with_extension(PART);
-        let stored = write(&part, &extension, bytes).and_then(|()| fs::rename(&part, &folder));
+        let stored = write(&part, &extension, bytes)
+            .and_then(|()| fs::rename(&part, &folder))
+            .and_then(|()| self.sync(organization));
         if let Err(cause) = stored {
             let _ = fs::remove_dir_all(&part); // The first failure is the one to report.
             return Err(cause.into());
         }
         Ok(extension)
+    }
+
+    /// Makes the names in an organization's folder durable, and its own.
+    fn sync(&self, organization: OrganizationId) -> io::Result<()> {
+        fs::File::open(self.folder_of(organization))?.sync_all()?;
+        fs::File::open(&self.root)?.sync_all()
     }
 
     /// The extensions of an organization, the newest first.
@@ -136,12 +150,14 @@ impl Extensions {
     ///
     /// Fails when its files cannot be removed.
     pub fn delete(&self, organization: OrganizationId, id: ExtensionId) -> io::Result<bool> {
+        let _change = CHANGE.lock();
         let folder = self.folder_of(organization).join(id.to_string());
         let part = folder.with_extension(PART);
         match fs::rename(&folder, &part) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
             moved => {
                 moved?;
+                self.sync(organization)?;
                 fs::remove_dir_all(part)?;
                 Ok(true)
             }
@@ -185,7 +201,23 @@ fn write(folder: &Path, extension: &Extension, bytes: &[u8]) -> io::Result<()> {
     fs::write(folder.join(ARCHIVE), bytes)?;
     fs::File::open(folder.join(ARCHIVE))?.sync_all()?;
     fs::write(folder.join(DESCRIPTION), serde_json::to_vec(extension)?)?;
-    fs::File::open(folder.join(DESCRIPTION))?.sync_all()
+    fs::File::open(folder.join(DESCRIPTION))?.sync_all()?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Removes what a server left in an organization's folder that ended while it stored or deleted an extension.
+fn remove_parts(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == PART) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -237,6 +269,32 @@ mod tests {
         assert!(store.delete(own, id).unwrap());
         assert!(!store.delete(own, id).unwrap());
         assert_eq!(fs::read_dir(store.folder_of(own)).unwrap().count(), 0);
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn a_part_of_a_former_server_goes_and_uploads_at_once_keep_the_limit() {
+        let data = std::env::temp_dir().join(format!("greenroom-{:016x}", rand::random::<u64>()));
+        let store = Extensions::below(&data);
+        let (own, now) = (OrganizationId::from(1), DateTime::default());
+        let bytes = packed(&[("manifest.json", MANIFEST)]);
+        let add = |id: u64| store.add(own, ExtensionId::from(id), &bytes, &[], now);
+        let part = store.folder_of(own).join(ExtensionId::from(1).to_string()).with_extension(PART);
+        fs::create_dir_all(part.join("js")).unwrap();
+        let first = serde_json::to_vec(&add(2).unwrap()).unwrap();
+        assert!(!part.exists());
+        for id in 3..100 {
+            let folder = store.folder_of(own).join(ExtensionId::from(id).to_string());
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join(DESCRIPTION), &first).unwrap();
+        }
+        let added = std::thread::scope(|scope| {
+            let adding: Vec<_> =
+                (100..108).map(|id| scope.spawn(move || add(id).is_ok())).collect();
+            adding.into_iter().map(|one| one.join().unwrap()).filter(|ok| *ok).count()
+        });
+        assert_eq!((added, store.list(own).unwrap().len()), (2, MOST_EXTENSIONS));
+        assert!(matches!(add(200), Err(ExtensionError::TooMany)));
         fs::remove_dir_all(data).unwrap();
     }
 }

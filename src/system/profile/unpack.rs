@@ -20,7 +20,7 @@ use super::{
     OURS, PROFILE, is_extra_name, shown,
 };
 use crate::domain::checksum::Checksum;
-use crate::system::beneath::Tree;
+use crate::system::beneath::{MOST_NAMES, Tree};
 use crate::system::confine::spec::User;
 
 /// The most bytes of a manifest.
@@ -87,7 +87,7 @@ pub(super) fn unpack_within(
         return Err(damaged(format!("its SHA-256 hash is {checksum}, and not that of the record")));
     }
     let target = Tree::open(into).map_err(unwritten)?.owned_by(owner);
-    if !target.entries().map_err(unwritten)?.is_empty() {
+    if !target.names().map_err(unwritten)?.is_empty() {
         return Err(unwritten(io::ErrorKind::DirectoryNotEmpty.into()));
     }
     let mut restoring = Restoring { target: &target, open: Vec::new() };
@@ -158,10 +158,15 @@ fn hashed(archive: &mut File, limits: Limits) -> Result<(u64, String), UnpackErr
 
 /// Removes what a failed restoration has written.
 fn empty(target: &Tree) -> io::Result<()> {
-    for entry in target.entries()? {
-        target.remove(&entry.name)?;
+    loop {
+        let names = target.names()?;
+        for name in &names {
+            target.remove(name)?;
+        }
+        if names.len() < MOST_NAMES {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// The use of the extras.

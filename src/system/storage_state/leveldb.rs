@@ -15,6 +15,10 @@ const MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 /// The largest block of a table, unpacked: one value of `localStorage` has ten megabytes at most.
 const LARGEST_BLOCK: usize = 32 * 1024 * 1024;
 
+/// The longest key that is visited, in bytes. An origin is shorter; the name of an item may have megabytes, which
+/// a table shares between any number of keys.
+const LONGEST_KEY: usize = 4 * 1024;
+
 /// One write of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Write {
@@ -109,7 +113,8 @@ fn read_batch(bytes: &[u8], visit: Visit<'_>) -> Option<()> {
     }
 }
 
-/// Reads the keys and values of a table. `budget` is the number of bytes that may still be unpacked.
+/// Reads the keys and values of a table, of keys up to [`LONGEST_KEY`]. `budget` is the number of bytes that may
+/// still be unpacked or visited.
 ///
 /// Returns false if the table was not read to its end.
 pub(super) fn read_table(bytes: &[u8], budget: &mut usize, visit: Visit<'_>) -> bool {
@@ -134,6 +139,13 @@ fn table(bytes: &[u8], budget: &mut usize, visit: Visit<'_>) -> Option<()> {
             let Some((key, number)) = key.split_last_chunk::<8>() else {
                 return ControlFlow::Break(());
             };
+            if key.len() > LONGEST_KEY {
+                return ControlFlow::Continue(());
+            }
+            let Some(left) = budget.checked_sub(key.len()) else {
+                return ControlFlow::Break(());
+            };
+            *budget = left;
             let number = u64::from_le_bytes(*number);
             visit(key, Write { sequence: number >> 8, is_present: number & 0xff == 1 }, value);
             ControlFlow::Continue(())
@@ -301,6 +313,49 @@ mod tests {
         }
         let mut spent = 10;
         assert!(!read_table(TABLE, &mut spent, &mut |_key, _write, _value| ()));
+    }
+
+    fn varint(mut number: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number > 0x7f {
+            bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+            number >>= 7;
+        }
+        bytes.push(u8::try_from(number).unwrap());
+        bytes
+    }
+
+    /// A table of one block that is not packed, whose keys begin with `prefix` and are equal.
+    fn table_of(prefix: &[u8], count: usize) -> Vec<u8> {
+        let whole = [prefix, &[0; 8]].concat();
+        let mut block = [vec![0], varint(whole.len()), vec![0], whole.clone()].concat();
+        let same = [varint(whole.len()), vec![0, 0]].concat();
+        block.extend(same.repeat(count - 1));
+        block.extend([0; 4]); // No restarts.
+        let size = block.len();
+        let handle = [varint(0), varint(size)].concat();
+        let mut index = [vec![0, 1], varint(handle.len()), vec![b'z'], handle].concat();
+        index.extend([0; 4]);
+        let place = [varint(0), varint(0), varint(size + 1), varint(index.len())].concat();
+        let mut footer = place;
+        footer.resize(FOOTER - MAGIC.len(), 0);
+        [block, vec![0], index, vec![0], footer, MAGIC.to_vec()].concat()
+    }
+
+    #[test]
+    fn keys_that_share_a_long_beginning_take_no_time_of_their_own() {
+        let visits = |table: &[u8], mut budget: usize| {
+            let mut count = 0_usize;
+            let is_whole = read_table(table, &mut budget, &mut |_key, _write| count += 1);
+            (is_whole, count)
+        };
+        let short = table_of(b"META:https://a.example", 3);
+        assert_eq!(visits(&short, 1024 * 1024), (true, 3));
+        let long = table_of(&vec![b'a'; 8 * 1024 * 1024], 1_000_000);
+        assert_eq!(visits(&long, 64 * 1024 * 1024), (true, 0));
+        let most = table_of(&vec![b'a'; LONGEST_KEY], 100_000);
+        let (is_whole, count) = visits(&most, 64 * 1024 * 1024);
+        assert!(!is_whole && count < 64 * 1024 * 1024 / LONGEST_KEY, "{count}");
     }
 
     #[test]

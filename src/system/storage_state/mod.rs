@@ -12,6 +12,7 @@
 //! Nothing is requested from the network, no script of a page runs, and tabs stay where they are. Values appear
 //! in no log and no error.
 
+mod counted;
 mod emptying;
 mod handle;
 mod leveldb;
@@ -20,6 +21,8 @@ mod merging;
 mod origins;
 mod page;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,8 +33,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+pub use counted::MOST_PARTS;
 pub use emptying::empty_items;
-pub use handle::{Remember, Storage};
+pub use handle::{ChangeTurn, HeldStorage, MOST_CHANGES, Remember, Storage};
 pub(super) use local_storage::LocalStorage;
 pub(super) use origins::of_folder;
 pub use state::{
@@ -69,12 +73,18 @@ pub enum StorageError {
     /// The browser cannot open a page outside its tabs.
     #[error("this browser has no hidden pages (`Target.createTarget` with `hidden`): update it")]
     Unsupported,
-    /// The state would be larger than [`LARGEST`].
+    /// The state would be larger than [`LARGEST`], or have more than [`MOST_PARTS`] elements.
     #[error(
-        "the storage state is larger than {LARGEST} bytes: name the origins that are needed, or \
-         leave out IndexedDB"
+        "the storage state is larger than {LARGEST} bytes, or has more than {MOST_PARTS} cookies, \
+         items, records and other elements: name the origins that are needed, or leave out IndexedDB"
     )]
     TooLarge,
+    /// As many changes of the storage wait as may.
+    #[error(
+        "{MOST_CHANGES} changes of this session's storage state wait or are under way, which is the \
+         limit: wait for the answer to one"
+    )]
+    TooManyChanges,
     /// Some origins could not be written; the other ones are.
     #[error("the storage state was applied in part, without: {}", .0.join("; "))]
     Incomplete(Vec<String>),
@@ -88,6 +98,7 @@ impl StorageError {
             Self::Refused { .. } => "storage_state_refused",
             Self::Unsupported => "storage_state_unsupported",
             Self::TooLarge => "storage_state_too_large",
+            Self::TooManyChanges => "too_many_storage_changes",
             Self::Incomplete(_) => "storage_state_incomplete",
         }
     }
@@ -195,7 +206,7 @@ pub async fn capture_whole(
     let cookies = read.filter_map(Cookie::of_browser).filter(wanted).collect();
 
     let mut state = StorageState { cookies, ..StorageState::default() };
-    let mut size = length_of(&state);
+    let (mut size, mut parts) = (length_of(&state), state.cookies.len());
     let mut page = None;
     for (at, origin) in origins.into_iter().enumerate() {
         if at >= MOST_ORIGINS || Instant::now() > deadline {
@@ -231,6 +242,7 @@ pub async fn capture_whole(
                         indexed_db: selection.indexed_db.then_some(collected.indexed_db),
                     };
                     size = size.saturating_add(length_of(&storage));
+                    parts = parts.saturating_add(1).saturating_add(storage.parts());
                     state.origins.push(storage);
                 }
                 page = Some(opened);
@@ -240,7 +252,7 @@ pub async fn capture_whole(
             // A page that is late is closed, and the next origin gets another.
             Err(cause) => left_out.add(format!("{origin} ({cause})")),
         }
-        if size > LARGEST {
+        if size > LARGEST || parts > MOST_PARTS {
             return Err(StorageError::TooLarge);
         }
     }
@@ -265,14 +277,27 @@ pub async fn apply(
     state: &StorageState,
     mode: Mode,
 ) -> Result<Applied, StorageError> {
-    let deadline = Instant::now() + APPLIES;
+    apply_until(devtools, profile, state, mode, Instant::now() + APPLIES).await
+}
+
+async fn apply_until(
+    devtools: &Devtools,
+    profile: &Path,
+    state: &StorageState,
+    mode: Mode,
+    deadline: Instant,
+) -> Result<Applied, StorageError> {
     let connection = connect(devtools).await?;
     let before = commits_of(profile).await;
-    if mode == Mode::Replace {
-        clear(&connection, devtools, profile).await?;
+    let (mut failed, mut warnings) = (Parts::default(), Parts::default());
+    if mode == Mode::Replace && !clear(&connection, devtools, profile, deadline).await? {
+        warnings.add(
+            "the browser's files could not be read to their end, so storage of origins that only \
+             they name may be left: sanitize the session to remove it"
+                .to_owned(),
+        );
     }
 
-    let (mut failed, mut warnings) = (Parts::default(), Parts::default());
     let mut changed = Vec::new();
     let mut page = None;
     let mut origins = 0;
@@ -314,7 +339,8 @@ pub async fn apply(
         page.close().await;
     }
     // Last, so that a page that sees the login finds its storage too.
-    let cookies = set_cookies(&connection, &state.cookies, &mut warnings).await?;
+    let reports = (&mut warnings, &mut failed);
+    let cookies = set_cookies(&connection, &state.cookies, deadline, reports).await?;
     for origin in unwritten(profile, changed, &before).await {
         warnings.add(format!(
             "localStorage of {origin} is in force, and the browser stores it within a minute, because \
@@ -327,14 +353,26 @@ pub async fn apply(
     }
 }
 
-/// Removes all cookies, and the storage of all origins that have some.
+/// Removes all cookies, and the storage of all origins that have some. Returns false if the browser's files may
+/// name further origins.
+///
+/// # Errors
+///
+/// [`StorageError::Incomplete`] with the origins that are left at the deadline; the cookies are left too.
 async fn clear(
     connection: &Connection,
     devtools: &Devtools,
     profile: &Path,
-) -> Result<(), StorageError> {
+    deadline: Instant,
+) -> Result<bool, StorageError> {
     let page = HiddenPage::open(devtools).await?;
-    for origin in origins_of(connection, profile).await?.origins {
+    let found = origins_of(connection, profile).await?;
+    let mut left = Parts::default();
+    for origin in found.origins {
+        if Instant::now() > deadline {
+            left.add(format!("the removal of the storage of {origin} ({})", OriginError::Late));
+            continue;
+        }
         page.clear(&origin, REPLACED).await.map_err(|cause| match cause {
             OriginError::Refused(message) => {
                 StorageError::Refused { method: "Storage.clearDataForOrigin".to_owned(), message }
@@ -349,14 +387,19 @@ async fn clear(
         })?;
     }
     page.close().await;
-    call(connection, None, "Storage.clearCookies", json!({})).await.map(drop)
+    if left.0.is_empty() {
+        call(connection, None, "Storage.clearCookies", json!({})).await?;
+        return Ok(found.is_whole);
+    }
+    Err(StorageError::Incomplete(left.list()))
 }
 
-/// Sets cookies, and returns the number of those that the browser took.
+/// Sets cookies until the deadline, and returns the number of those that the browser took.
 async fn set_cookies(
     connection: &Connection,
     cookies: &[Cookie],
-    warnings: &mut Parts,
+    deadline: Instant,
+    (warnings, failed): (&mut Parts, &mut Parts),
 ) -> Result<usize, StorageError> {
     if cookies.is_empty() {
         return Ok(0);
@@ -369,7 +412,12 @@ async fn set_cookies(
         Err(cause) => return Err(cause),
     }
     let mut taken = 0;
-    for cookie in cookies {
+    for (at, cookie) in cookies.iter().enumerate() {
+        if Instant::now() > deadline {
+            let left = cookies.len().saturating_sub(at);
+            failed.add(format!("{left} of the cookies ({})", OriginError::Late));
+            break;
+        }
         let one = json!({ "cookies": [cookie.to_set()] });
         match call(connection, None, "Storage.setCookies", one).await {
             Ok(_one) => taken += 1,
@@ -426,20 +474,4 @@ fn host_of(origin: &str) -> Option<String> {
 
 fn length_of(part: &impl serde::Serialize) -> usize {
     serde_json::to_vec(part).map_or(usize::MAX, |bytes| bytes.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_the_first_parts_and_counts_the_others() {
-        let mut parts = Parts::default();
-        assert_eq!(Parts::default().text(), None);
-        for number in 0..22 {
-            parts.add(number.to_string());
-        }
-        let text = parts.text().unwrap();
-        assert!(text.starts_with("0; 1; ") && text.ends_with("19; 2 more"), "{text}");
-    }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::leveldb::{Write, read_log, read_table};
 use super::state::web_origin;
-use crate::system::beneath::Tree;
+use crate::system::beneath::{MOST_NAMES, Tree};
 
 /// The largest file that is read, and the most bytes of all files, packed and unpacked.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
@@ -26,7 +26,7 @@ const INDEXED_DB: &str = "Default/IndexedDB";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) origins: BTreeSet<String>,
-    /// False if a file could not be read to its end.
+    /// False if a file or a folder could not be read to its end.
     pub(super) is_whole: bool,
 }
 
@@ -40,12 +40,12 @@ pub(super) fn in_profile(profile: &Path) -> Found {
     let mut origins: BTreeSet<String> = written.map(|(origin, _write)| origin).collect();
     match Tree::open(profile).and_then(|profile| profile.folder(Path::new(INDEXED_DB))) {
         Ok(folder) => {
-            let entries = folder.entries().unwrap_or_else(|_cause| {
+            let names = folder.names().unwrap_or_else(|_cause| {
                 is_whole = false;
                 Vec::new()
             });
-            let names = entries.iter().filter_map(|entry| entry.name.to_str());
-            origins.extend(names.filter_map(of_folder));
+            is_whole &= names.len() < MOST_NAMES;
+            origins.extend(names.iter().filter_map(|name| of_folder(name.to_str()?)));
         }
         Err(cause) => is_whole &= cause.kind() == ErrorKind::NotFound,
     }
@@ -64,7 +64,8 @@ fn read(profile: &Path, with_tables: bool) -> (Commits, bool) {
         Ok(folder) => folder,
         Err(cause) => return (commits, cause.kind() == ErrorKind::NotFound),
     };
-    let Ok(entries) = folder.entries() else { return (commits, false) };
+    let Ok(names) = folder.names() else { return (commits, false) };
+    is_whole &= names.len() < MOST_NAMES;
     let (mut left, mut unpacked) = (MOST_BYTES, MOST_BYTES);
     let mut visit = |key: &[u8], write: Write, _value: &[u8]| {
         let key = key.strip_prefix(META).and_then(|key| std::str::from_utf8(key).ok());
@@ -75,8 +76,8 @@ fn read(profile: &Path, with_tables: bool) -> (Commits, bool) {
             *latest = write;
         }
     };
-    for entry in entries {
-        let name = Path::new(&entry.name);
+    for name in &names {
+        let name = Path::new(name);
         let kind = name.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
         let is_table = kind == "ldb";
         if !(is_table && with_tables || kind == "log") {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 use url::{Origin, Url};
+
+use super::counted::{list, some_list, within_limit};
 
 /// The most bytes of a state as JSON.
 pub const LARGEST: usize = 32 * 1024 * 1024;
@@ -19,18 +21,31 @@ pub const MOST_ORIGINS: usize = 1_000;
 /// The most databases of one origin.
 pub const MOST_DATABASES: usize = 200;
 
-/// The cookies and the storage of a browser.
+/// The cookies and the storage of a browser. Reading it is bounded by [`MOST_PARTS`](super::MOST_PARTS).
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct StorageState {
     /// The cookies, those of sessions included.
+    #[serde(deserialize_with = "list")]
     pub cookies: Vec<Cookie>,
     /// The storage of each origin.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub origins: Vec<OriginStorage>,
     /// The parts that a capture left out. It has no effect when the state is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+}
+
+impl Serialize for StorageState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer) // The derived one.
+    }
+}
+
+impl<'de> Deserialize<'de> for StorageState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        within_limit(|| Self::deserialize(deserializer)) // The derived one.
+    }
 }
 
 /// Implements `Debug` without any value, because cookies and tokens are secrets.
@@ -176,10 +191,15 @@ impl Cookie {
 pub struct OriginStorage {
     /// The origin, such as `https://example.com`.
     pub origin: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub local_storage: Vec<Item>,
     /// The databases of IndexedDB; none if they were not asked for.
-    #[serde(rename = "indexedDB", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "indexedDB",
+        default,
+        deserialize_with = "some_list",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub indexed_db: Option<Vec<Database>>,
 }
 
@@ -197,6 +217,7 @@ pub struct Item {
 pub struct Database {
     pub name: String,
     pub version: u64,
+    #[serde(deserialize_with = "list")]
     pub stores: Vec<ObjectStore>,
 }
 
@@ -208,9 +229,11 @@ pub struct ObjectStore {
     pub auto_increment: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
     pub key_path_array: Option<Vec<String>>,
+    #[serde(deserialize_with = "list")]
     pub records: Vec<Record>,
+    #[serde(deserialize_with = "list")]
     pub indexes: Vec<Index>,
 }
 
@@ -240,7 +263,7 @@ pub struct Index {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_list", skip_serializing_if = "Option::is_none")]
     pub key_path_array: Option<Vec<String>>,
     pub multi_entry: bool,
     pub unique: bool,
@@ -268,6 +291,20 @@ pub fn web_origin(text: &str) -> Option<String> {
             Some(origin.ascii_serialization())
         }
         Origin::Tuple(..) | Origin::Opaque(_) => None,
+    }
+}
+
+impl OriginStorage {
+    /// The number of elements of all its lists.
+    pub(super) fn parts(&self) -> usize {
+        let path = |array: &Option<Vec<String>>| array.as_ref().map_or(0, Vec::len);
+        let databases = self.indexed_db.as_deref().unwrap_or_default();
+        let stores = databases.iter().flat_map(|database| &database.stores);
+        let within = stores.map(|store| {
+            let indexes = store.indexes.iter().map(|index| 1 + path(&index.key_path_array));
+            1 + path(&store.key_path_array) + store.records.len() + indexes.sum::<usize>()
+        });
+        self.local_storage.len() + databases.len() + within.sum::<usize>()
     }
 }
 
@@ -325,6 +362,7 @@ impl StorageState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::storage_state::MOST_PARTS;
 
     /// A file that Playwright 1.60 wrote: `context.storage_state(indexed_db=True)`.
     const PLAYWRIGHT: &str = include_str!("playwright.json");
@@ -342,6 +380,33 @@ mod tests {
         let written = serde_json::to_value(state.checked().unwrap()).unwrap();
         let read: Value = serde_json::from_str(PLAYWRIGHT).unwrap();
         assert_eq!(written, read);
+    }
+
+    /// The text of a state with one store that has this number of empty records.
+    fn with_records(count: usize) -> String {
+        let records = vec!["{}"; count].join(",");
+        format!(
+            r#"{{"cookies":[],"origins":[{{"origin":"https://a.example","indexedDB":[{{"name":"a","version":1,"stores":[{{"name":"a","autoIncrement":true,"records":[{records}],"indexes":[]}}]}}]}}]}}"#
+        )
+    }
+
+    #[test]
+    fn the_elements_of_all_lists_have_one_limit() {
+        let read = |text: &str| serde_json::from_str::<StorageState>(text);
+        // An origin, a database and a store come with the records.
+        let most = MOST_PARTS - 3;
+        let state = read(&with_records(most)).unwrap();
+        assert_eq!(state.origins[0].parts() + 1, MOST_PARTS);
+        let text = read(&with_records(most + 1)).unwrap_err().to_string();
+        assert!(text.starts_with("expected at most 250000 "), "{text}");
+        assert!(read(&with_records(1_000_000)).is_err());
+        read(&with_records(most)).expect("the next state has the whole limit");
+        let short = r#""","#.repeat(MOST_PARTS);
+        let index = format!(
+            r#"{{"name":"a","multiEntry":false,"unique":false,"keyPathArray":[{short}""]}}"#
+        );
+        let text = with_records(0).replace(r#""indexes":[]"#, &format!(r#""indexes":[{index}]"#));
+        assert!(read(&text).is_err(), "key paths count too");
     }
 
     #[test]

@@ -99,6 +99,50 @@ async fn renewed_it_waits_longer_and_is_never_idle() {
 }
 
 #[actix::test]
+async fn settings_that_are_being_stored_at_the_first_use_are_those_of_the_browser() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = dormant(&stage).await;
+    *stage.rows.slow.lock() = Duration::from_secs(5);
+    let patch = |factor: u32| ChangeSettings {
+        patch: serde_json::from_value(serde_json::json!({ "device_scale_factor": factor }))
+            .unwrap(),
+    };
+    let changed = stage.registry.ask(route(id, patch(2)));
+    let waiting = stage.registry.ask(route(id, patch(3)));
+    let ((changed, waiting), started) =
+        tokio::join!(async { tokio::join!(changed, waiting) }, async {
+            sleep(Duration::from_secs(1)).await; // While the first change is being stored.
+            used(&stage, id).await
+        });
+    started.unwrap();
+    changed.unwrap().unwrap();
+    let refused = waiting.unwrap();
+    assert!(matches!(refused, Err(RouteError::Session(SessionError::Starting))), "{refused:?}");
+    let factors: Vec<_> =
+        stage.desktops.settings.lock().iter().map(|it| it.device_scale_factor).collect();
+    assert_eq!(factors, [Some(2.0)]);
+
+    // A session that is closed meanwhile starts no browser.
+    let (id, view) = dormant(&stage).await;
+    let (changed, started, closed) = tokio::join!(
+        stage.registry.ask(route(id, patch(2))),
+        async {
+            sleep(Duration::from_secs(1)).await;
+            used(&stage, id).await
+        },
+        async {
+            sleep(Duration::from_secs(2)).await;
+            stage.registry.ask(route(id, Close { status: SessionStatus::Completed })).await
+        }
+    );
+    closed.unwrap().unwrap();
+    drop((changed, started));
+    assert!(view.borrow().record.status.is_final());
+    assert_eq!(stage.desktops.launched(), 1);
+}
+
+#[actix::test]
 async fn it_takes_no_place_until_it_is_used_and_then_it_needs_one() {
     pause();
     let settings = Settings { max_sessions: 1, ..Settings::default() };

@@ -6,7 +6,7 @@ use actix_files::NamedFile;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{FilePath, files_of, media_type, on_disk};
+use super::{FilePath, ending, files_of, media_type, on_disk};
 use crate::domain::file_name::file_name;
 use crate::domain::shown_name::shown;
 use crate::http::caller::FileClient;
@@ -49,5 +49,6 @@ pub async fn fetch(
     let safe = file_name(&shown(real.as_encoded_bytes()));
     let file = NamedFile::from_file(file, Path::new(&safe));
     let file = file.map_err(|cause| error::file(&cause, &name))?;
-    Ok(answer(file, &safe, &media_type(&safe), "private, no-cache", &request)?)
+    let answer = answer(file, &safe, &media_type(&safe), "private, no-cache", &request)?;
+    Ok(ending(answer, client, session, &front))
 }

@@ -12,7 +12,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::web::{Data, Json, ServiceConfig, get, patch, post, resource as at};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
@@ -23,9 +23,9 @@ use crate::actors::registry::RouteError;
 use crate::actors::session::SessionError;
 use crate::domain::event::Subject;
 use crate::domain::ids::{OrganizationId, SessionId};
-use crate::domain::shown_name::shown;
 use crate::http::body::PathId;
 use crate::http::caller::FileClient;
+use crate::http::ending::until;
 use crate::http::error::{self, ApiError};
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -129,6 +129,28 @@ async fn files_of(
     Ok(front.world.directories.files_of(id))
 }
 
+/// Resolves when the session has ended, or is about to end.
+async fn over(front: &Front, organization: OrganizationId, session: SessionId) {
+    if let Some(mut view) = front.world.views.session(organization, session) {
+        let over = view.wait_for(|view| view.closing || view.record.status.is_final());
+        let _ = over.await; // A closed channel is the end too.
+    }
+}
+
+/// Makes an answer break off when the client may no longer read the session's files.
+fn ending(
+    answer: HttpResponse,
+    client: FileClient,
+    session: SessionId,
+    front: &Data<Front>,
+) -> HttpResponse {
+    let front = front.clone();
+    until(answer, async move {
+        let over = over(&front, client.organization, session);
+        let _ = client.unless_over(&front, over).await; // Either is the end.
+    })
+}
+
 fn subject(organization: OrganizationId, session: SessionId) -> Subject {
     Subject { organization, session: Some(session), run: None }
 }
@@ -158,10 +180,10 @@ async fn shown_file(
     (session, folder, name): (SessionId, Folder, &str),
     front: &Front,
 ) -> Result<SessionFile, ApiError> {
-    let text = shown(name.as_bytes());
-    let files = listed(files, session, front).await?;
-    let found = files.into_iter().find(|it| it.folder == folder.as_str() && it.name == text);
-    found.ok_or_else(|| error::file(&std::io::ErrorKind::NotFound.into(), name).into())
+    let text = name.to_owned();
+    let entry = on_disk(move || files.entry(folder, &text)).await?;
+    let entry = entry.map_err(|cause| error::file(&cause, name))?;
+    Ok(SessionFile::of(entry, session, front))
 }
 
 /// The folder and the name of a file in a path.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{SessionFile, files_of, on_disk, shown_file, subject};
+use super::{SessionFile, files_of, on_disk, over, shown_file, subject};
 use crate::actors::registry::RouteError;
 use crate::domain::event::EventKind;
 use crate::domain::ids::SessionId;
@@ -77,16 +77,10 @@ pub async fn upload(
     front.awake(organization, id).await?;
     let files = files_of(&front, organization, id).await?;
     let mut body = Decompress::from_headers(payload.into_inner(), request.headers());
-    let ended = async {
-        if let Some(mut view) = front.world.views.session(organization, id) {
-            let over = view.wait_for(|view| view.closing || view.record.status.is_final());
-            let _ = over.await; // A closed channel is the end too.
-        }
-    };
     let receiving = async {
         tokio::select! {
             received = receive(&mut body, files.clone(), name, announced(&request)) => received,
-            () = ended => Err(error::files_gone(id).closing().into()),
+            () = over(&front, organization, id) => Err(error::files_gone(id).closing().into()),
             () = front.closing.cancelled() => Err(RouteError::Draining.into()),
         }
     };

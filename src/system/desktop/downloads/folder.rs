@@ -26,9 +26,12 @@ pub(super) fn is_complete(name: &str) -> bool {
 /// The complete regular files with one link in a folder, except those that are still being written.
 pub(super) fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
     let mut found = Vec::new();
-    for entry in Tree::open(folder)?.entries()? {
-        let is_complete = is_complete(&entry.name.to_string_lossy());
-        if entry.is_plain() && is_complete && found.len() < MOST_FOUND {
+    for entry in Tree::open(folder)?.each()? {
+        if found.len() >= MOST_FOUND {
+            break;
+        }
+        let entry = entry?;
+        if entry.is_plain() && is_complete(&entry.name.to_string_lossy()) {
             found.push((folder.join(&entry.name), FileKey::of_entry(&entry.stat)));
         }
     }

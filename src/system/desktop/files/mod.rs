@@ -30,7 +30,7 @@ use super::downloads::Content;
 use super::downloads::ledger::{FileKey, Ledger};
 use crate::domain::ids::SessionId;
 use crate::domain::shown_name::{named, shown};
-use crate::system::beneath::{Tree, is_plain};
+use crate::system::beneath::{Entry, Tree, is_plain};
 
 /// The most files of one folder that are listed.
 const MOST_LISTED: usize = 1_000;
@@ -116,8 +116,8 @@ impl SessionFiles {
         }
     }
 
-    /// Lists the files of both folders by name, at most 1000 of each. A folder that does not exist
-    /// yet has no files. This blocks.
+    /// Lists the files of both folders by name, at most 1000 of each, of the first 10,000 names that the system
+    /// has. A folder that does not exist yet has no files. This blocks.
     ///
     /// # Errors
     ///
@@ -131,22 +131,34 @@ impl SessionFiles {
                 opened => opened?,
             };
             let ledger = Ledger::read(&self.record(folder));
-            let entries = tree.entries()?.into_iter();
-            let plain = entries.filter(|entry| entry.is_plain() && !is_part(&entry.name));
-            files.extend(plain.take(MOST_LISTED).map(|entry| {
-                let content = ledger.content(FileKey::of_entry(&entry.stat)).cloned();
-                FileEntry {
-                    folder,
-                    name: shown(entry.name.as_bytes()),
-                    path: path.join(&entry.name),
-                    size: u64::try_from(entry.stat.st_size).unwrap_or_default(),
-                    modified: modified(&entry.stat),
-                    is_complete: !entry.name.as_bytes().ends_with(INCOMPLETE.as_bytes()),
-                    content: content.unwrap_or_default(),
+            let mut listed = 0;
+            for entry in tree.each()? {
+                let entry = entry?;
+                if !entry.is_plain() || is_part(&entry.name) {
+                    continue;
                 }
-            }));
+                files.push(described(folder, &path, entry, &ledger));
+                listed += 1;
+                if listed >= MOST_LISTED {
+                    break;
+                }
+            }
         }
         Ok(files)
+    }
+
+    /// Returns one file as it is now. `name` is the text of a list, or the name itself. This blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn entry(&self, folder: Folder, name: &str) -> io::Result<FileEntry> {
+        let path = self.folder(folder);
+        let tree = Tree::open(&path)?;
+        let name = resolved(&tree, name)?;
+        let stat = tree.stat(&name)?.ok_or(io::ErrorKind::NotFound)?;
+        let ledger = Ledger::read(&self.record(folder));
+        Ok(described(folder, &path, Entry { name, stat }, &ledger))
     }
 
     /// The record of the contents of a folder's files.
@@ -209,6 +221,20 @@ impl SessionFiles {
         let name = resolved(&tree, name)?;
         tree.remove_file(Path::new(&name))?;
         Ok(shown(name.as_bytes()))
+    }
+}
+
+/// Describes an entry of the folder at `path`.
+fn described(folder: Folder, path: &Path, entry: Entry, ledger: &Ledger) -> FileEntry {
+    let content = ledger.content(FileKey::of_entry(&entry.stat)).cloned();
+    FileEntry {
+        folder,
+        name: shown(entry.name.as_bytes()),
+        path: path.join(&entry.name),
+        size: u64::try_from(entry.stat.st_size).unwrap_or_default(),
+        modified: modified(&entry.stat),
+        is_complete: !entry.name.as_bytes().ends_with(INCOMPLETE.as_bytes()),
+        content: content.unwrap_or_default(),
     }
 }
 

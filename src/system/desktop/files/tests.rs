@@ -186,6 +186,23 @@ fn hostile_names_are_shown_escaped_and_can_be_fetched_renamed_and_deleted() {
 }
 
 #[test]
+fn a_file_beyond_those_that_are_listed_is_described_like_them() {
+    let session = Session::new(Settings { max_files: 2_000, ..Settings::default() });
+    let uploads = session.directory().uploads();
+    for number in 0..MOST_LISTED {
+        fs::write(uploads.join(number.to_string()), "").unwrap();
+    }
+    let stored = session.put("z%41.txt", b"1").unwrap();
+    assert!(!session.names().iter().any(|name| name.starts_with('z')));
+    let files = session.files();
+    let entry = files.entry(Folder::Uploads, &stored.name).unwrap();
+    assert_eq!((entry.size, entry.content.checksum), (1, Some(stored.checksum)));
+    assert_eq!(files.entry(Folder::Uploads, &entry.name).unwrap().path, stored.path);
+    let unknown = files.entry(Folder::Downloads, "z").unwrap_err();
+    assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
 fn an_archive_has_all_files_under_names_that_each_system_takes() {
     let session = Session::new(Settings::default());
     session.put("same.txt", b"upload").unwrap();

@@ -229,9 +229,9 @@ pub(super) fn is_part(name: &OsStr) -> bool {
 /// Removes the parts that a former server left.
 fn remove_former(folder: &Tree) -> io::Result<()> {
     let ours = format!("{PART_PREFIX}{:016x}-", *OURS);
-    for entry in folder.entries()? {
-        if is_part(&entry.name) && !entry.name.as_bytes().starts_with(ours.as_bytes()) {
-            folder.remove(&entry.name)?;
+    for name in folder.names()? {
+        if is_part(&name) && !name.as_bytes().starts_with(ours.as_bytes()) {
+            folder.remove(&name)?;
         }
     }
     Ok(())

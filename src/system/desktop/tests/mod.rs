@@ -2,6 +2,7 @@
 
 mod displays;
 mod former;
+mod profiles;
 mod recovery;
 mod sealed;
 mod tigervnc;
