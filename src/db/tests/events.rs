@@ -70,7 +70,7 @@ fn an_event_is_stored_with_its_change_and_numbered_later() {
         let (first, second) =
             (event(tenant.organization, id, 1), event(tenant.organization, id, 2));
         let vacant = Occupancy::Vacant { last: Generation::new(1), released: None };
-        let occupy = async |expected: u64, event: &NewEvent| {
+        let occupy = async |expected: i64, event: &NewEvent| {
             let events = vec![event.clone()];
             world.db.occupy(id, Generation::new(expected), vacant.clone(), None, events).await
         };

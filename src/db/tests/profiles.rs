@@ -288,7 +288,7 @@ fn names_are_unique_among_profiles_that_are_not_managed() {
         // Pages are the same whether the database or the server cuts them.
         for (number, search) in (1..=3).flat_map(|number| [(number, None), (number, Some("m"))]) {
             let filter = Filter { search: search.map(str::to_owned), ..Filter::default() };
-            let page = Page { number, size: 1 };
+            let page = Page { number, size: 1, after: None };
             let found = profiles::list(db, organization, filter, page).await.unwrap();
             let expected = usize::from(number < 3);
             assert_eq!(found.len(), expected, "page {number}, {search:?}");

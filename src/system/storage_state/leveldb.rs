@@ -346,7 +346,7 @@ mod tests {
     fn keys_that_share_a_long_beginning_take_no_time_of_their_own() {
         let visits = |table: &[u8], mut budget: usize| {
             let mut count = 0_usize;
-            let is_whole = read_table(table, &mut budget, &mut |_key, _write| count += 1);
+            let is_whole = read_table(table, &mut budget, &mut |_key, _write, _value| count += 1);
             (is_whole, count)
         };
         let short = table_of(b"META:https://a.example", 3);
