@@ -39,7 +39,7 @@ impl SpawnBlocking for InPlace {
     }
 }
 
-/// An open database.
+/// The writer and the readers of an open database.
 pub(super) struct Database {
     pub(super) writer: Writer,
     pub(super) readers: Pool<SqliteConn>,

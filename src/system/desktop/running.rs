@@ -22,7 +22,6 @@ use super::memory::Opening;
 use super::networking;
 use super::record::Record;
 use super::repairs::Repairs;
-use super::restarting::Rebuilt;
 use super::rotating::Rotating;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::session::{DesktopIdentity, Failure};
@@ -266,9 +265,11 @@ impl Desktop for LiveDesktop {
         let runtime = self.runtime.clone();
         let work = async move {
             match self.restart_parts(&call_off).await {
-                Ok(Rebuilt { lost, is_cleared }) => {
-                    Ok(Restarted { desktop: self, lost, is_cleared })
-                }
+                Ok(rebuilt) => Ok(Restarted {
+                    desktop: self,
+                    lost: rebuilt.lost,
+                    is_cleared: rebuilt.is_cleared,
+                }),
                 Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
             }
         };
