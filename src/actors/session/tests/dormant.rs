@@ -103,7 +103,7 @@ async fn settings_that_are_being_stored_at_the_first_use_are_those_of_the_browse
     pause();
     let stage = Stage::new(Outside::default());
     let (id, _) = dormant(&stage).await;
-    *stage.rows.slow.lock() = Duration::from_secs(5);
+    *stage.rows.slow.lock() = Duration::from_secs(2);
     let patch = |factor: u32| ChangeSettings {
         patch: serde_json::from_value(serde_json::json!({ "device_scale_factor": factor }))
             .unwrap(),
@@ -132,7 +132,7 @@ async fn settings_that_are_being_stored_at_the_first_use_are_those_of_the_browse
             used(&stage, id).await
         },
         async {
-            sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_millis(1_500)).await;
             stage.registry.ask(route(id, Close { status: SessionStatus::Completed })).await
         }
     );
