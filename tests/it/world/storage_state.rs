@@ -43,7 +43,10 @@ async fn crash(server: &TestServer, id: &str) {
     TestServer::kill(killed);
     eventually("another browser runs", async || {
         let programs = server.programs_of(id);
-        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
+        // Only the browser itself: processes of the killed one may live a moment longer.
+        let is_new = |(pid, name): &(i32, String)| {
+            *pid != killed && name.contains("--remote-debugging-port") && !name.contains("--type=")
+        };
         let is_back = server.client.look(id).await["status"] == "running";
         (programs.iter().any(is_new) && is_back).then_some(())
     })
