@@ -414,6 +414,11 @@ impl TestServer {
         left::processes_naming(&[&marker, directory.to_str().unwrap()])
     }
 
+    /// True for the arguments of a browser itself: its other processes may outlive it by a moment.
+    pub fn is_browser(arguments: &str) -> bool {
+        arguments.contains("--remote-debugging-port") && !arguments.contains("--type=")
+    }
+
     /// The directory of a session's programs.
     pub fn programs(&self, session: &str) -> PathBuf {
         self.directory.join("p").join(session)

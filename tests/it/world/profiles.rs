@@ -79,7 +79,8 @@ async fn a_login_is_there_in_the_next_session_of_its_profile() {
     TestServer::kill(killed);
     eventually("another browser runs", async || {
         let programs = server.programs_of(&id_of(&copy));
-        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
+        let is_new =
+            |(pid, arguments): &(i32, String)| *pid != killed && TestServer::is_browser(arguments);
         let is_back = client.look(&id_of(&copy)).await["status"] == "running";
         (programs.iter().any(is_new) && is_back).then_some(())
     })

@@ -251,7 +251,8 @@ async fn the_next_occupant_finds_nothing_of_the_former_one() {
     TestServer::kill(killed);
     eventually("another browser runs", async || {
         let programs = server.programs_of(&id);
-        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
+        let is_new =
+            |(pid, arguments): &(i32, String)| *pid != killed && TestServer::is_browser(arguments);
         let is_back = client.look(&id).await["status"] == "running";
         (programs.iter().any(is_new) && is_back).then_some(())
     })

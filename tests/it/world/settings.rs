@@ -143,7 +143,8 @@ pub(super) async fn crash(server: &TestServer, id: &str) {
     TestServer::kill(killed);
     eventually("another browser runs", async || {
         let programs = server.programs_of(id);
-        let is_new = |(pid, name): &(i32, String)| *pid != killed && name.contains("/chromium");
+        let is_new =
+            |(pid, arguments): &(i32, String)| *pid != killed && TestServer::is_browser(arguments);
         let is_back = server.client.look(id).await["status"] == "running";
         (programs.iter().any(is_new) && is_back).then_some(())
     })

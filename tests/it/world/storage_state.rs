@@ -43,10 +43,8 @@ async fn crash(server: &TestServer, id: &str) {
     TestServer::kill(killed);
     eventually("another browser runs", async || {
         let programs = server.programs_of(id);
-        // Only the browser itself: processes of the killed one may live a moment longer.
-        let is_new = |(pid, name): &(i32, String)| {
-            *pid != killed && name.contains("--remote-debugging-port") && !name.contains("--type=")
-        };
+        let is_new =
+            |(pid, arguments): &(i32, String)| *pid != killed && TestServer::is_browser(arguments);
         let is_back = server.client.look(id).await["status"] == "running";
         (programs.iter().any(is_new) && is_back).then_some(())
     })
