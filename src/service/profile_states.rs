@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::core::Core;
 use super::error::ServiceError;
-use crate::actors::profiles::{archive_path, describe, retire};
+use crate::actors::profiles::{self, archive_path, describe, retire};
 use crate::db;
 use crate::db::profiles::Added;
 use crate::domain::event::{EventKind, Subject};
@@ -83,9 +83,7 @@ pub async fn create(
     let (target, packed) = packed(core, &profile, None, state, Mode::Replace).await?;
     let version = deposited(core, &profile, &target, packed).await?;
     let added = core.world.store.add_profile_version(profile, true, version.clone()).await;
-    if added.is_err() {
-        take_back(core, &version).await;
-    }
+    profiles::take_back(&core.world, &added, &version.path).await;
     let added = added?;
     stored(core, &added).await;
     Ok(added)
