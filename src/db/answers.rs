@@ -68,11 +68,12 @@ impl Answers {
     ) -> (Answer<T>, impl Future<Output = Result<T, DbError>> + Send + use<T>) {
         let (sender, receiver) = oneshot::channel();
         let slot = Arc::new(Slot(Mutex::new(Some(sender))));
+        let waiting: Arc<dyn Open> = Arc::<Slot<T>>::clone(&slot);
         let mut open = self.open.lock();
         while open.front().is_some_and(|(_until, answer)| answer.is_given()) {
             open.pop_front();
         }
-        open.push_back((Instant::now() + self.limit, Arc::clone(&slot) as Arc<dyn Open>));
+        open.push_back((Instant::now() + self.limit, waiting));
         drop(open);
         let answered = async move {
             let ended = |_gone| Err(DbError::Unavailable(Outage::new("the query was given up")));
