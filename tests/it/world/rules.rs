@@ -106,7 +106,8 @@ async fn every_command_of_the_installed_chromium_is_in_the_table() {
     let protocol = http.get(format!("http://127.0.0.1:{port}/json/protocol")).send().await.unwrap();
     let protocol: Value = serde_json::from_slice(&protocol.bytes().await.unwrap()).unwrap();
     chromium.kill().await.unwrap();
-    fs::remove_dir_all(&profile).unwrap();
+    // Its other processes end a moment later, and write until then.
+    eventually("the profile is removed", async || fs::remove_dir_all(&profile).ok()).await;
 
     let listed: BTreeSet<&str> = TABLE.lines().filter_map(|line| line.split(' ').next()).collect();
     let mut unlisted = Vec::new();
