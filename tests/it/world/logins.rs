@@ -16,11 +16,14 @@ use super::settings::crash;
 use crate::support::client::id_of;
 use crate::support::{Setup, eventually};
 
+/// The path of a request, and the login that it gave.
+type Given = (String, Option<String>);
+
 /// A site that asks for one login, and what each request gave.
 #[derive(Clone)]
 struct Guarded {
     url: String,
-    given: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    given: Arc<Mutex<Vec<Given>>>,
 }
 
 impl Guarded {
