@@ -74,7 +74,7 @@ pub async fn read(
 ///
 /// # Errors
 ///
-/// Those of [`write`]; [`StoreError::Rejected`](crate::db::store::StoreError::Rejected) if another profile has the name.
+/// Those of [`write()`]; [`StoreError::Rejected`](crate::db::store::StoreError::Rejected) if another profile has the name.
 pub async fn create(
     core: &Core,
     profile: ProfileRecord,

@@ -1,7 +1,7 @@
 //! The removal of stored files that are too old, or too many, by the limits of their organization.
 //!
 //! Of a version of a profile the row goes first, because a rollback may choose the version at the same time: see
-//! [`profiles::remove_version`](super::profiles::remove_version). Of every other file,
+//! [`profiles::remove_version`]. Of every other file,
 //! the object is removed first, and then the row. After a crash in between, the row is still the
 //! oldest: the next round finds it again, and removes both. The other order would leave objects
 //! that nothing names.
