@@ -373,7 +373,7 @@ pub fn description_path(organization: OrganizationId, profile: ProfileId) -> Str
 /// Stores the description of a profile beside its archives, from which a server without its rows
 /// restores it. A failure is logged: the next change describes it again.
 pub async fn describe(world: &World, organization: OrganizationId, id: ProfileId) {
-    // What is read later is also written later.
+    // One at a time of a profile, so that the description that was read last is also written last.
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     let number = usize::try_from(hasher.finish()).unwrap_or_default();

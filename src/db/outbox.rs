@@ -87,7 +87,7 @@ pub(super) use put;
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`] and [`DbError::Corrupt`].
+/// [`DbError::Unavailable`] if the database does not answer; [`DbError::Corrupt`] for a row that cannot be read.
 pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<NewEvent>, DbError> {
     let rows: Vec<Row> = on!(db, read, |c| {
         let own = sessions::table
@@ -104,7 +104,7 @@ pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<NewEvent>, DbError> {
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`] and [`DbError::Corrupt`].
+/// [`DbError::Unavailable`] if the database does not answer; [`DbError::Corrupt`] for a row that cannot be read.
 pub async fn from_before(db: &Db, before: DateTime<Utc>) -> Result<Vec<NewEvent>, DbError> {
     let rows: Vec<Row> = on!(db, read, |c| {
         let left = outbox::table.filter(outbox::happened_at.lt(stored(before)));

@@ -47,7 +47,7 @@ impl Filter {
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn list(
     db: &Db,
     organization: OrganizationId,
@@ -93,7 +93,7 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn count(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
     let count: i64 = on!(db, read, |c| {
         let query = profiles::table

@@ -167,8 +167,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Sets the settings of the session's browser.
     fn change_settings(&self, id: SessionId, settings: BrowserSettings) -> Stored;
 
-    /// Changes the name and the tags of a session. A name that another live session of the organization has is
-    /// [`StoreError::Rejected`].
+    /// Changes the name and the tags of a session. Fails with [`StoreError::Rejected`] for a name that another
+    /// live session of the organization has.
     fn change_labels(&self, id: SessionId, change: LabelChange) -> Stored;
 
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
@@ -191,8 +191,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Adds a version, whose archive is stored already, under the next number, and makes it the one
     /// that sessions start from. With `is_new` the profile is made from `profile`; otherwise it must
-    /// exist. The writer in `profile`, if any, must be the one in the row. Else fails with
-    /// [`StoreError::Missing`].
+    /// exist. The writer in `profile`, if any, must be the one in the row. Fails with [`StoreError::Missing`]
+    /// otherwise.
     fn add_profile_version(
         &self,
         profile: ProfileRecord,

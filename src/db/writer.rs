@@ -240,7 +240,7 @@ impl Thread {
         let mut written = Vec::with_capacity(batch.len());
         let committed = self.commit(&mut batch, &mut written).await;
         if committed.is_err() {
-            // What the failed transaction left behind ends with its connection.
+            // Remains of the failed transaction end with its connection.
             self.connection = None;
         }
         for change in written {

@@ -174,7 +174,7 @@ async fn a_file_that_cannot_be_opened_now_is_not_reported_as_lost() {
     let organization = artifact["organization_id"].as_str().unwrap();
     let folder = server.directory.join("d/artifacts").join(organization);
     let found = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-    // Where the folder of the file should be is something else, and then nothing.
+    // A link to itself is in place of the folder of the file, and then nothing.
     let moved = server.directory.join("moved");
     fs::rename(&found, &moved).unwrap();
     std::os::unix::fs::symlink(&found, &found).unwrap();

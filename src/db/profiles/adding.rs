@@ -85,7 +85,7 @@ pub enum Added {
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn add_to(
     db: &Db,
     read: &ProfileRecord,

@@ -17,7 +17,7 @@ use crate::schema::{browser_profile_versions as versions, browser_profiles as pr
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn former(db: &Db, organization: OrganizationId) -> Result<Vec<VersionRecord>, DbError> {
     let rows: Vec<VersionRow> = on!(db, read, |c| {
         let query = versions::table
@@ -35,7 +35,7 @@ pub async fn former(db: &Db, organization: OrganizationId) -> Result<Vec<Version
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn bytes(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
     let bytes: i64 = on!(db, read, |c| {
         let total = sql::<BigInt>("CAST(COALESCE(SUM(size), 0) AS BIGINT)");

@@ -25,7 +25,7 @@ const MOST_AT_ONCE: usize = 500;
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn begin_removal(db: &Db, id: ProfileId) -> Result<Option<SessionId>, DbError> {
     let profile = id.to_string();
     let writer: Option<String> = on!(db, write, |c| {
@@ -50,7 +50,7 @@ pub async fn begin_removal(db: &Db, id: ProfileId) -> Result<Option<SessionId>, 
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn known_among(db: &Db, paths: &[String]) -> Result<HashSet<String>, DbError> {
     let mut known = HashSet::new();
     for some in paths.chunks(MOST_AT_ONCE) {
@@ -69,7 +69,7 @@ pub async fn known_among(db: &Db, paths: &[String]) -> Result<HashSet<String>, D
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`].
+/// [`DbError::Unavailable`] if the database does not answer.
 pub async fn modified(
     db: &Db,
     ids: &[ProfileId],

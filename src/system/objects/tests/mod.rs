@@ -215,7 +215,7 @@ async fn a_file_that_is_replaced_while_it_is_sent_stays_in_the_outbox() {
     let second = outbox.version(KEY).await.unwrap().unwrap();
     assert_eq!(outbox.remove_sent(KEY, second).await, Ok(outbox::Sent::Removed));
     assert_eq!(outbox.remove_sent(KEY, second).await, Ok(outbox::Sent::Gone));
-    // What a writer had not completed is not sent.
+    // A file that a writer has not completed is not sent.
     let partial = Partial::of(&outbox.path(KEY));
     fs::write(partial.path(), b"half").unwrap();
     assert_eq!(outbox.list("profiles").await, Ok(Vec::new()));
