@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::resource::{ProfileResource, ProfileUsage};
-use super::storage_state::to_its_end;
 use crate::actors::profiles::describe;
 use crate::actors::registry::Route;
 use crate::actors::session::StoreProfile;
@@ -201,6 +200,7 @@ pub async fn create(
     LargeBody(body): LargeBody,
     front: Data<Front>,
 ) -> Result<Json<ProfileResource>, ApiError> {
+    let length = body.len();
     let asked = beside(body, |bytes| {
         let mut asked: Request = parse(bytes).map_err(without_state)?;
         let state = asked.storage_state.take();
@@ -234,12 +234,16 @@ pub async fn create(
     let id = match (source, state) {
         (None, Some(state)) => {
             front.check_storage(organization).await?;
+            let room = storage_state::room_for(organization, length)?;
             let core = front.clone();
-            let work = async move { profile_states::create(&core, empty, state).await };
-            match to_its_end(&front, work).await? {
-                Err(ServiceError::Store(StoreError::Rejected(_))) => return Err(name_taken(&name)),
-                created => created?.profile,
-            }
+            let created = lasting(async move {
+                let _room = room;
+                match profile_states::create(&core, empty, state).await {
+                    Err(ServiceError::Store(StoreError::Rejected(_))) => Err(name_taken(&name)),
+                    created => Ok(created?.profile),
+                }
+            });
+            created.await?
         }
         (None, None) => {
             match db::profiles::insert(&front.db, &empty).await {

@@ -4,7 +4,6 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, ContentType};
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,9 +15,10 @@ use crate::http::body::{LargeBody, PathId, Query, beside, parse_with_nul};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::problem::Problem;
 use crate::http::sessions::storage_state::{
-    StorageStateResource, checked, selection, without_values,
+    StorageStateResource, checked, room_for, selection, unstored, without_values,
 };
 use crate::service::{profile_states, profiles};
 use crate::system::storage_state::{Mode, StorageState};
@@ -95,10 +95,7 @@ pub async fn show(
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Problem::new(status, "internal", "the storage state could not be written as JSON")
     })?;
-    Ok(HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body(bytes))
+    Ok(unstored(bytes))
 }
 
 /// Writes cookies, `localStorage` and databases into a new version of a profile, from a file of Playwright's
@@ -116,7 +113,7 @@ pub async fn show(
         (status = 409, description = "A session may write to the profile; `writer` names it. Or other requests change it at the same time"),
         (status = 422, description = "Fields are invalid, or the state of the profile would be too large"),
         (status = 424, description = "The archive of the current version is damaged or missing"),
-        (status = 429, description = "The organization has used up its storage"),
+        (status = 429, description = "The organization has used up its storage, or writes other states (`too_many_storage_states`)"),
         (status = 503, description = "The storage is unavailable"),
     ),
 )]
@@ -127,6 +124,7 @@ pub async fn put(
     LargeBody(body): LargeBody,
     front: Data<Front>,
 ) -> Result<Json<Response>, ApiError> {
+    let room = room_for(caller.organization, body.len())?;
     let state = beside(body, |bytes| {
         let state = parse_with_nul::<StorageState>(bytes).map_err(without_values)?;
         checked(state, "")
@@ -137,23 +135,10 @@ pub async fn put(
     let profile = profiles::find(&front, caller.organization, id).await?;
     front.check_storage(caller.organization).await?;
     let core = front.clone();
-    let work = async move { profile_states::write(&core, &profile, &state, mode).await };
-    let version = to_its_end(&front, work).await??.number;
+    let written = lasting(async move {
+        let _room = room;
+        Ok(profile_states::write(&core, &profile, &state, mode).await?)
+    });
+    let version = written.await?.number;
     Ok(Json(Response { browser_profile_id: id.to_string(), version, cookies, origins }))
-}
-
-/// Completes work on a profile, also if the client leaves.
-///
-/// # Errors
-///
-/// 500 if the work panics.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    front: &Front,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Problem> {
-    front.world.runtime.spawn(work).await.map_err(|cause| {
-        tracing::error!("work on a profile panicked: {cause}");
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Problem::new(status, "internal", "the profile could not be changed")
-    })
 }

@@ -21,7 +21,7 @@ use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{OpenStorage, SessionError};
 use crate::actors::views::SessionView;
 use crate::domain::control;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::http::body::{LargeBody, PathId, Query, beside, parse_with_nul};
@@ -29,7 +29,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::{Detail, Problem};
-use crate::http::shares::Shares;
+use crate::http::shares::{Shares, Taken};
 use crate::http::validation::{Fields, RequestPart};
 use crate::system::storage_state::{
     Applied, MOST_ORIGINS, Mode, Selection, StorageError, StorageState, web_origin,
@@ -223,10 +223,15 @@ pub async fn show(
     let read = AbortOnDropHandle::new(front.world.runtime.spawn(work)).await;
     let read = read.unwrap_or(Err(StorageError::Unanswered));
     let bytes = read.map_err(|cause| failed(&cause, view.as_ref()))?;
-    Ok(HttpResponse::Ok()
+    Ok(unstored(bytes))
+}
+
+/// Answers with a state in JSON, which no cache keeps.
+pub fn unstored(state: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
         .content_type(ContentType::json())
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(bytes))
+        .body(state)
 }
 
 /// Writes cookies, `localStorage` and databases into the session's browser, from a file of Playwright's
@@ -265,7 +270,7 @@ pub async fn put(
     let generation = holder.map(|(generation, _lease)| generation);
     let mut lost = Box::pin(until_refused(view.clone(), generation, front.world.clock));
     let refused = |cause: SessionError| ApiError::from(RouteError::Session(cause));
-    let room = BODIES.take(caller.organization, body.len().div_ceil(UNIT)).ok_or_else(no_room)?;
+    let room = room_for(caller.organization, body.len())?;
     // A client that leaves gives up its place.
     let turn = tokio::select! {
         biased;
@@ -303,11 +308,18 @@ enum Interrupted {
     Refused(Box<SessionError>),
 }
 
-fn no_room() -> Problem {
-    let detail = "too many bytes of other storage states of the organization, or of all, are being \
-                  written: wait for the answer to one, then try again";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_storage_states", detail)
-        .retry_after(RETRY_AFTER)
+/// Takes room for a state whose body has `length` bytes, until the result is dropped.
+///
+/// # Errors
+///
+/// 429 if too many bytes of other states are being written, of the organization or in all.
+pub fn room_for(organization: OrganizationId, length: usize) -> Result<Taken, Problem> {
+    BODIES.take(organization, length.div_ceil(UNIT)).ok_or_else(|| {
+        let detail = "too many bytes of other storage states of the organization, or of all, are being \
+                      written: wait for the answer to one, then try again";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_storage_states", detail)
+            .retry_after(RETRY_AFTER)
+    })
 }
 
 /// Resolves with the refusal when the session's storage may no longer be written: when the holder of this
