@@ -5,6 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The flag that the kernel sets first of all when a process ends (`include/linux/sched.h`).
+const PF_EXITING: u32 = 0x4;
+
 /// The used fields of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -12,6 +15,8 @@ pub struct Stat {
     pub state: char,
     /// Field 5, the process group.
     pub group: i32,
+    /// Field 9, the kernel's flags of the process.
+    pub flags: u32,
     /// Fields 14 and 15: processor time in user and in kernel mode, in clock ticks.
     pub used: u128,
     /// Field 22, the start time in clock ticks since boot.
@@ -26,15 +31,21 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let group = fields.nth(1)?.parse().ok()?;
-        let user: u64 = fields.nth(8)?.parse().ok()?;
+        let flags = fields.nth(3)?.parse().ok()?;
+        let user: u64 = fields.nth(4)?.parse().ok()?;
         let kernel: u64 = fields.next()?.parse().ok()?;
         let start_time = fields.nth(6)?.parse().ok()?;
-        Some(Self { state, group, used: u128::from(user) + u128::from(kernel), start_time })
+        Some(Self { state, group, flags, used: u128::from(user) + u128::from(kernel), start_time })
     }
 
     /// True if the process has not ended; a zombie has.
     pub fn is_living(self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// True if the process has begun to end. Its files and sockets may be closed before it is a zombie.
+    pub fn is_ending(self) -> bool {
+        !self.is_living() || self.flags & PF_EXITING != 0
     }
 
     /// True if a signal such as `SIGSTOP` stopped the process.
@@ -181,13 +192,25 @@ mod tests {
     #[test]
     fn a_line_of_stat_is_read_whatever_the_program_calls_itself() {
         let fields = "S 1 812 812 0 -1 4194560 1 0 0 0 7 5 0 0 20 0 1 0 4711 1 1";
-        let expected = Stat { state: 'S', group: 812, used: 12, start_time: 4711 };
+        let expected =
+            Stat { state: 'S', group: 812, flags: 0x40_0100, used: 12, start_time: 4711 };
         for name in ["x11vnc", "a) S 9 (b", "", "\u{fffd}\n"] {
             assert_eq!(Stat::parse(&format!("812 ({name}) {fields}")), Some(expected));
         }
         for cut in ["812 (cut", "812 (cut) S 1", ""] {
             assert_eq!(Stat::parse(cut), None);
         }
+    }
+
+    #[test]
+    fn a_process_that_has_begun_to_end_is_living_until_it_is_a_zombie() {
+        let line = |state, flags| {
+            format!("7 (Xvfb) {state} 1 7 7 0 -1 {flags} 1 0 0 0 7 5 0 0 20 0 1 0 9")
+        };
+        let read = |state, flags| Stat::parse(&line(state, flags)).unwrap();
+        assert!(!read('S', 0x40_0100).is_ending());
+        assert!(read('R', 0x40_0104).is_ending() && read('R', 0x40_0104).is_living());
+        assert!(read('Z', 0x40_0100).is_ending() && !read('Z', 0x40_0100).is_living());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::system::egress::Follower;
 use crate::system::failure::failure;
 use crate::system::input::Devices;
 use crate::system::limits::Group;
-use crate::system::process::{Process, cut, is_alive};
+use crate::system::process::{Process, cut, is_ending};
 use crate::system::seam::{
     Copies, Death, Desktop, Egress, Order, PackAtEnd, PackedProfile, Repair, RestartFailed,
     Restarted, Sanitized, Screen, VncServer,
@@ -219,13 +219,13 @@ impl Desktop for LiveDesktop {
                 // Checked first, because the browser ends when its display does.
                 exit = xvfb.exited() => (display, display.died(&xvfb, exit)),
                 // Either of the two ends may be observed first.
-                exit = chromium.exited() => if is_alive(xvfb.identity()) {
+                exit = chromium.exited() => if is_ending(xvfb.identity()) {
+                    let exit = xvfb.exited().await;
+                    (display, display.died(&xvfb, exit))
+                } else {
                     orderly = browser::closed_in_order(exit, &profile);
                     let stage = browser::STAGE;
                     (stage, if orderly { stage.closed(exit) } else { stage.died(&chromium, exit) })
-                } else {
-                    let exit = xvfb.exited().await;
-                    (display, display.died(&xvfb, exit))
                 }
             };
             let after = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();

@@ -52,6 +52,12 @@ pub fn is_alive(identity: &ProcessIdentity) -> bool {
             .is_some_and(|stat| stat.is_living() && stat.start_time == identity.start_time)
 }
 
+/// True if this very process has ended or begun to end: a killed process closes its sockets a moment before
+/// its end is reported, and a program that was connected to it may be seen to end first.
+pub fn is_ending(identity: &ProcessIdentity) -> bool {
+    !is_alive(identity) || stat(identity.pid).is_none_or(Stat::is_ending)
+}
+
 /// True if this very process was stopped by a signal.
 pub(super) fn is_stopped(identity: &ProcessIdentity) -> bool {
     is_alive(identity) && stat(identity.pid).is_some_and(Stat::is_stopped)

@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use family::Member;
 pub use group::living as group_of;
 pub use identity::{
-    Marked, boot_id, is_alive, is_ours, living_among, marked, may_have_made, started_at,
+    Marked, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made, started_at,
 };
 pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
 pub use program::{find, output, output_with};
