@@ -156,6 +156,11 @@ impl Client {
         Ok(Self { http, base, api_key: server.api_key.clone() })
     }
 
+    /// Returns the key that requests are sent with.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.api_key.as_ref().map(Secret::expose)
+    }
+
     /// Sends a `DELETE` request.
     pub(super) async fn delete(&self, path: &str) -> Result<Value, RequestError> {
         self.ask(Method::DELETE, path, None).await

@@ -4,6 +4,7 @@
 //! to standard error. Exit codes: 0 success; 1 failure, including that of a followed run; 2 wrong
 //! usage; 130 interrupted.
 
+mod bench;
 mod client;
 mod config;
 mod demo_site;
@@ -79,6 +80,8 @@ enum Command {
     Profiles(profiles::Arguments),
     /// List what ended sessions have left behind, and remove it.
     Leaks(leaks::Arguments),
+    /// Measure a running server as its clients see it.
+    Bench(bench::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
 }
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
             Command::Drain(arguments) => drain::drain(arguments).await,
             Command::Profiles(arguments) => profiles::profiles(arguments).await,
             Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
+            Command::Bench(arguments) => bench::bench(arguments).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }
     });

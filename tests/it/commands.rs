@@ -59,6 +59,27 @@ async fn sessions_are_made_listed_and_closed_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_is_measured_and_keeps_nothing_of_it() {
+    let server = Setup::fakes().start().await;
+    let measured = |arguments: &[&str]| -> serde_json::Value {
+        let arguments = [&["bench"], arguments, &["--json"]].concat();
+        serde_json::from_str(&said(&greenroom(&arguments, Some(&server)), 0).0).unwrap()
+    };
+    let occupancy = measured(&["occupancy", "--clients", "2", "--seconds", "1"]);
+    let pairs = occupancy["figures"]["pairs per second"].as_f64().unwrap();
+    assert!(pairs > 1.0 && occupancy["errors"] == serde_json::json!([]), "{occupancy:#}");
+    let reads = measured(&["reads", "--clients", "2", "--seconds", "1"]);
+    assert!(reads["steps"]["read"]["count"].as_u64().unwrap() > 1, "{reads:#}");
+    assert!(reads["machine"]["processors"].as_u64().unwrap() > 0, "{reads:#}");
+    // The fake browser has no page to open: the session that was created is closed all the same.
+    let lifecycle = ["bench", "lifecycle", "--rounds", "1"];
+    let (_, wrong) = said(&greenroom(&lifecycle, Some(&server)), 1);
+    assert!(wrong.contains("error:"), "{wrong}");
+    assert_eq!(server.client.list().await, Vec::<serde_json::Value>::new());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_the_same_directory_is_refused() {
     let server = Setup::fakes().start().await;
     let data = server.directory.join("d");

@@ -153,7 +153,7 @@ fn body_of(text: &str) -> anyhow::Result<Value> {
 }
 
 /// Counts interrupt and termination signals. The second one ends the program at once.
-fn interruptions() -> anyhow::Result<watch::Receiver<u32>> {
+pub(super) fn interruptions() -> anyhow::Result<watch::Receiver<u32>> {
     let (count, interrupted) = watch::channel(0_u32);
     ctrlc::set_handler(move || {
         if *count.borrow() > 0 {
