@@ -19,10 +19,12 @@ use super::registry::{Adopt, Registry};
 use super::world::World;
 use crate::db::store::{RunChange, Store as _};
 use crate::db::{Db, DbError, artifacts, profiles, runs, sessions};
-use crate::domain::ids::NodeId;
+use crate::domain::deadlines::Deadlines;
+use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::leak::{Leak, LeakKind};
+use crate::domain::occupancy::Occupancy;
 use crate::domain::run::{RunRecord, RunStatus};
-use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
 use crate::system::desktop::{Desktops, Files};
 use crate::system::leaks::{self, Known};
 use crate::system::objects::{ARTIFACTS, ObjectInfo, Objects, PROFILES};
@@ -114,13 +116,20 @@ impl Ledger {
         let live = sessions::live_on(&self.db, self.node).await?;
         // A session that was live at either time is live for this inspection.
         rows.extend(live.iter().chain(&before).cloned());
+        let waiting = self.waiting();
+        rows.extend(waiting.iter().cloned());
         let rows = rows.into_iter().filter(|row| row.node == self.node);
-        let known: Known = rows.map(|row| (row.id, row)).collect();
+        let mut known = Known::new();
+        for row in rows {
+            // A desktop that has waited belongs to the session whose row there is.
+            known.entry(row.id).or_insert(row);
+        }
 
         let looking = known.clone();
         let work = spawn_blocking(move || place.leaks(&looking));
         let mut leaks = work.await.unwrap_or_default();
-        leaks.extend(self.desktops.port_leaks(&live));
+        let with_ports: Vec<_> = live.iter().chain(&waiting).cloned().collect();
+        leaks.extend(self.desktops.port_leaks(&with_ports));
         leaks.extend(self.artifact_leaks().await?);
         leaks.extend(self.archive_leaks().await?);
         let mut found = Found { leaks, known, ..Found::default() };
@@ -128,6 +137,38 @@ impl Ledger {
             self.rows(server, &live, &mut found).await?;
         }
         Ok(found)
+    }
+
+    /// The sessions that desktops of the pool wait for, as if they had rows. Without a server, those that the next
+    /// server adopts.
+    fn waiting(&self) -> Vec<SessionRecord> {
+        let waiting = match &self.server {
+            Some(server) => server.world.pool.sessions(),
+            None => {
+                let directories = self.desktops.directories();
+                let named = directories.named().into_iter();
+                named
+                    .filter(|id| directories.of(*id).pooled().is_some())
+                    .map(|id| (id, true))
+                    .collect()
+            }
+        };
+        let row = |(id, waits): (SessionId, bool)| SessionRecord {
+            id,
+            organization: OrganizationId::from(0),
+            node: self.node,
+            status: if waits { SessionStatus::Running } else { SessionStatus::Created },
+            spec: SessionSpec::default(),
+            desktop: None,
+            occupancy: Occupancy::default(),
+            deadlines: Deadlines::default(),
+            failure: None,
+            created_at: id.minted_at(),
+            started_at: None,
+            completed_at: None,
+            modified_at: id.minted_at(),
+        };
+        waiting.into_iter().map(row).collect()
     }
 
     async fn artifact_leaks(&self) -> Result<Vec<Leak>, DbError> {

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod lanes;
 pub mod ledger;
 pub mod passes;
+pub mod pool;
 pub mod profiles;
 pub mod quotas;
 mod receipt;

@@ -26,6 +26,7 @@ use super::events::{Events, PendingEvents};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
+use super::pool::{self, Pool};
 use super::quotas::{self, Quotas};
 use super::registry::{Create, Created, Registry, Start};
 use super::run::{Run, RunError};
@@ -57,6 +58,7 @@ pub struct Outside {
     pub up: Duration,
     pub down: Duration,
     pub settings: Settings,
+    pub pool: pool::Settings,
     /// The directory of objects and of files in transit; without one, none can be stored.
     pub data: PathBuf,
 }
@@ -65,7 +67,8 @@ impl Default for Outside {
     fn default() -> Self {
         let second = Duration::from_secs(1);
         let data = PathBuf::from("/nonexistent");
-        Self { up: second, down: second, settings: Settings::default(), data }
+        let (settings, pool) = (Settings::default(), pool::Settings::default());
+        Self { up: second, down: second, settings, pool, data }
     }
 }
 
@@ -98,6 +101,7 @@ impl Stage {
             adopt: Mutex::default(),
             identity: Mutex::default(),
             unrevived: Arc::default(),
+            unequipped: Arc::default(),
             sanitized: Arc::default(),
             marked: Arc::default(),
             packing: Arc::default(),
@@ -115,6 +119,7 @@ impl Stage {
             secrets: Secrets::new([3; 32]),
             store: rows.clone(),
             launcher: desktops.clone(),
+            pool: Pool::new(&outside.pool, String::new(), clock, runtime::Handle::current()),
             films: no_films(),
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
@@ -253,6 +258,8 @@ pub struct Desktops {
     pub identity: Mutex<Option<DesktopIdentity>>,
     /// The number of upcoming recoveries that fail.
     pub unrevived: Arc<AtomicUsize>,
+    /// True if the next desktop of the pool cannot be given to a session.
+    pub unequipped: Arc<AtomicBool>,
     /// The number of times that a desktop was sanitized.
     pub sanitized: Arc<AtomicUsize>,
     /// True if a restart completes a sanitizing that was interrupted.
@@ -303,6 +310,7 @@ impl Launch for Desktops {
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         let (unrevived, sanitized) = (Arc::clone(&self.unrevived), Arc::clone(&self.sanitized));
+        let unequipped = Arc::clone(&self.unequipped);
         let (marked, packing) = (Arc::clone(&self.marked), Arc::clone(&self.packing));
         let rotation = Arc::clone(&self.rotation);
         rotation.store(order.spec.rotation, Ordering::SeqCst);
@@ -329,6 +337,7 @@ impl Launch for Desktops {
                 kill,
                 close,
                 unrevived,
+                unequipped,
                 sanitized,
                 marked,
                 packing,
@@ -354,6 +363,7 @@ impl Launch for Desktops {
             kill: Arc::clone(&self.kill),
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
+            unequipped: Arc::clone(&self.unequipped),
             sanitized: Arc::clone(&self.sanitized),
             marked: Arc::clone(&self.marked),
             packing: Arc::clone(&self.packing),
@@ -392,5 +402,6 @@ fn identity(number: usize) -> DesktopIdentity {
         egress: None,
         files: None,
         sandbox: None,
+        start: None,
     }
 }

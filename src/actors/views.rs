@@ -93,6 +93,11 @@ struct Watched<V> {
     view: watch::Receiver<V>,
 }
 
+/// True if the desktop of a session is starting.
+fn comes_up(view: &SessionView) -> bool {
+    view.record.status == SessionStatus::Created && !view.record.is_dormant()
+}
+
 /// The views of all live sessions and runs on this node.
 #[derive(Debug, Clone, Default)]
 pub struct Views {
@@ -129,7 +134,8 @@ impl Views {
             .filter(|watched| watched.organization == organization)
             .map(|watched| watched.view.borrow().clone())
             .collect();
-        views.sort_by_key(|view| std::cmp::Reverse(view.record.id));
+        // The id of a session from the pool is older than the session.
+        views.sort_by_key(|view| std::cmp::Reverse((view.record.created_at, view.record.id)));
         views
     }
 
@@ -181,10 +187,25 @@ impl Views {
 
     /// The number of sessions whose desktops are starting.
     pub(super) fn coming_up(&self) -> usize {
-        let comes_up = |view: &SessionView| {
-            view.record.status == SessionStatus::Created && !view.record.is_dormant()
-        };
         self.sessions.iter().filter(|watched| comes_up(&watched.view.borrow())).count()
+    }
+
+    /// Resolves when no session's desktop is starting.
+    pub(super) async fn none_starts(&self) {
+        loop {
+            // A closed view means that the session has ended, or that its actor is being restarted.
+            let starts = |watched: &Watched<SessionView>| {
+                comes_up(&watched.view.borrow()) && watched.view.has_changed().is_ok()
+            };
+            let starting = self.sessions.iter().find(|watched| starts(watched));
+            let Some(mut view) = starting.map(|watched| watched.view.clone()) else { return };
+            let _ = view.wait_for(|view| !comes_up(view)).await;
+        }
+    }
+
+    /// The number of sessions that live here and have a browser, or are about to.
+    pub(super) fn count(&self) -> usize {
+        self.sessions.len().saturating_sub(self.dormant())
     }
 
     /// Returns the number of sessions whose browser waits for its first use.

@@ -12,6 +12,7 @@ use super::events::Events;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::passes::{Passes, Reach};
+use super::pool::Pool;
 use super::quotas::Quotas;
 use super::secrets::Secrets;
 use super::settings::Settings;
@@ -55,6 +56,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// The launcher of desktops.
     pub launcher: Arc<dyn Launch>,
+    /// The desktops that run before a session asks for one.
+    pub pool: Arc<Pool>,
     /// The recorder of films.
     pub films: Films,
     /// The connector to browsers.

@@ -27,6 +27,8 @@ use actix::Arbiter;
 use actix_web::web::Data;
 use actix_web::{HttpServer, dev::Server};
 use anyhow::Context as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -40,6 +42,7 @@ use crate::actors::journal::{Capacity, Journal};
 use crate::actors::lanes::Lanes;
 use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
+use crate::actors::pool::{self, Pool};
 use crate::actors::quotas::{self, Quotas};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
@@ -123,6 +126,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
         launcher: Arc::new(desktops.clone()),
+        pool: Pool::new(&settings.pool, digest_for_desktops(&settings), clock, runtime.clone()),
         films: Films::new(
             desktops.directories().clone(),
             settings.recording.clone(),
@@ -158,7 +162,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let registry = Registry::start(Arc::clone(&world), handles);
-    recovery::adopt(left, &registry, &desktops).await;
+    recovery::adopt(left, &registry, &world, (&db, &desktops)).await;
 
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.objects.clone())
         .of_server(registry.used_by("http"), Arc::clone(&world));
@@ -166,6 +170,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     for line in announced {
         println!("{line}");
     }
+    let filling = actix::spawn(pool::keep_filled(Arc::clone(&world), closing.clone()));
     info!("organization {organization} on node {node}");
     println!("listening on http://{address}");
 
@@ -178,6 +183,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         world,
         closing,
         server: handle,
+        filling,
         auditing,
         storing_events,
         db,
@@ -187,6 +193,21 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let served = serving.await.context("the task of the HTTP server panicked");
     desktops.directories().tidy();
     served?.context("the HTTP server failed")
+}
+
+/// The digest of all that a running desktop keeps: the version that has started it, and these settings.
+fn digest_for_desktops(settings: &Settings) -> String {
+    let Settings { desktop, limits, isolation, egress, workflow, .. } = settings;
+    let text = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "desktop": desktop,
+        "limits": limits,
+        "isolation": isolation,
+        "egress": egress,
+        "hosts": [workflow.allowed_hosts, workflow.allow_private_targets],
+    });
+    let digest = Sha256::digest(text.to_string());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the ledger of leaks of a data directory, whether or not a server uses it.

@@ -2,7 +2,7 @@
 //!
 //! Its sessions continue: the registry receives each of them, and adopts its programs. Its runs
 //! cannot continue, because their executor has ended: they fail, and the sessions that they held
-//! are released. Programs that belong to no session are ended.
+//! are released. Desktops of its pool wait in the pool of this server. Programs that belong to neither are ended.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use crate::actors::ask::Address;
 use crate::actors::downloads::finish_downloads;
 use crate::actors::films::finish_films;
+use crate::actors::pool;
 use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
 use crate::db::store::{Ended, RunChange};
@@ -115,7 +116,8 @@ async fn evict(
 pub(super) async fn adopt(
     left: Vec<SessionRecord>,
     registry: &Address<Registry>,
-    desktops: &Desktops,
+    world: &Arc<World>,
+    (db, desktops): (&Db, &Desktops),
 ) {
     let live: Vec<SessionId> = left.iter().map(|session| session.id).collect();
     let orphans = desktops.orphans(&live);
@@ -125,6 +127,8 @@ pub(super) async fn adopt(
             error!("the sessions of the former server cannot be adopted: {cause}");
         }
     }
+    let (pooled, orphans) = pooled(orphans, db, world).await;
+    pool::adopt(world, pooled).await;
     for id in orphans {
         let swept = desktops.end_remains(id, Files::AsSet);
         tokio::spawn(async move {
@@ -134,6 +138,26 @@ pub(super) async fn adopt(
             }
         });
     }
+}
+
+/// Separates the desktops that waited in the pool. One whose id a session has is not among them: it may have been
+/// used.
+async fn pooled(
+    orphans: Vec<SessionId>,
+    db: &Db,
+    world: &World,
+) -> (Vec<SessionId>, Vec<SessionId>) {
+    let marked = orphans.iter().filter(|id| world.directories.of(**id).pooled().is_some());
+    let marked: Vec<SessionId> = marked.copied().collect();
+    let used = match sessions::of_ids(db, &marked).await {
+        Ok(used) => used,
+        Err(cause) => {
+            error!("the pool of the former server is not adopted: {cause}");
+            return (Vec::new(), orphans);
+        }
+    };
+    let waits = |id: &SessionId| marked.contains(id) && !used.iter().any(|row| row.id == *id);
+    orphans.into_iter().partition(waits)
 }
 
 fn restarted(what: &str) -> Failure {

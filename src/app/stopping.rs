@@ -6,7 +6,7 @@
 //! 2. Viewers and DevTools clients are disconnected.
 //! 3. The HTTP server stops.
 //! 4. Runs are canceled and all sessions are closed at once, or left to the next server if that
-//!    is configured.
+//!    is configured. The same happens to the desktops of the pool.
 //! 5. The remaining audit events and events are written, the database closes, and the arbiters
 //!    are joined.
 //!
@@ -52,6 +52,7 @@ pub(super) struct Stop {
     pub(super) world: Arc<World>,
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
+    pub(super) filling: Task,
     pub(super) auditing: Task,
     pub(super) storing_events: Task,
     pub(super) db: Db,
@@ -78,7 +79,7 @@ pub(super) async fn until_told(
     let signaled = signals.wait_for(|count| *count > 0).await;
     signaled.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
-    let Stop { server, auditing, storing_events, db, arbiters, .. } = stop;
+    let Stop { server, filling, auditing, storing_events, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
@@ -103,9 +104,15 @@ pub(super) async fn until_told(
     closing.cancel();
     let told_again = *signals.borrow() > 1;
     server.stop(!told_again).await;
+    let _ = filling.await; // It panicked: the log says so.
     // Each session applies its own deadlines.
-    let over =
-        if keep_sessions { registry.ask(DetachAll).await } else { registry.ask(CloseAll).await };
+    let over = if keep_sessions {
+        world.pool.detach().await;
+        registry.ask(DetachAll).await
+    } else {
+        let ((), over) = tokio::join!(world.pool.close(), registry.ask(CloseAll));
+        over
+    };
     if over.is_err() && !keep_sessions {
         end_what_is_left(&world).await;
     }

@@ -11,6 +11,7 @@ pub mod layers;
 pub mod show;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
+    /// The desktops that run before a session asks for one.
+    pub pool: actors::pool::Settings,
     /// The default limits of each organization.
     pub quotas: actors::quotas::Settings,
     /// The execution of the blocks of workflows.
@@ -81,6 +84,7 @@ impl Default for Settings {
             storage: system::objects::Settings::default(),
             retention: Retention::default(),
             sessions: actors::Settings::default(),
+            pool: actors::pool::Settings::default(),
             quotas: actors::quotas::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
@@ -145,6 +149,13 @@ impl Default for Stop {
     }
 }
 
+/// The wrong values of a section.
+fn within<K: Display>(section: &str, problems: Vec<(K, String)>) -> Vec<WrongValue> {
+    let wrong =
+        |(key, message): (K, String)| WrongValue { key: format!("{section}.{key}"), message };
+    problems.into_iter().map(wrong).collect()
+}
+
 impl Checked for Settings {
     fn check(&self) -> Vec<WrongValue> {
         let mut wrong: Vec<WrongValue> = Vec::new();
@@ -173,42 +184,13 @@ impl Checked for Settings {
                 WrongValue { key: format!("{section}.{key}"), message: message.clone() }
             }));
         }
-        wrong.extend(
-            self.workflow
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("workflow.{key}"), message }),
-        );
-        wrong.extend(
-            self.quotas
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("quotas.{key}"), message }),
-        );
-        wrong.extend(
-            self.storage
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("storage.{key}"), message }),
-        );
-        wrong.extend(
-            self.retention
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("retention.{key}"), message }),
-        );
-        wrong.extend(
-            self.egress
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("egress.{key}"), message }),
-        );
-        wrong.extend(
-            self.isolation
-                .problems()
-                .into_iter()
-                .map(|(key, message)| WrongValue { key: format!("isolation.{key}"), message }),
-        );
+        wrong.extend(within("workflow", self.workflow.problems()));
+        wrong.extend(within("quotas", self.quotas.problems()));
+        wrong.extend(within("storage", self.storage.problems()));
+        wrong.extend(within("retention", self.retention.problems()));
+        wrong.extend(within("egress", self.egress.problems()));
+        wrong.extend(within("isolation", self.isolation.problems()));
+        wrong.extend(within("pool", self.pool.problems(&self.browsers().executables)));
         wrong
     }
 }

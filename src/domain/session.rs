@@ -236,6 +236,29 @@ pub struct DesktopIdentity {
     /// True if the browser runs in its own sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<bool>,
+    /// The start of the desktop; none for one that was started by a server without this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartKind>,
+}
+
+/// The start of a desktop, as seen by the session that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartKind {
+    /// Its programs were started for the session.
+    Cold,
+    /// Its programs ran already, in the pool.
+    Warm,
+}
+
+impl StartKind {
+    /// Returns the value used in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
 }
 
 /// The barrier between the programs of a session and files outside the session.

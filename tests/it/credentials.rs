@@ -29,6 +29,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/admin/actors"),
     ("GET", "/admin/leaks"),
     ("POST", "/admin/leaks/fix"),
+    ("GET", "/admin/pool"),
     ("GET", "/admin/drain"),
     ("POST", "/admin/drain"),
     ("DELETE", "/admin/drain"),

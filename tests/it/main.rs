@@ -40,6 +40,7 @@ mod leaks;
 mod leases;
 mod matrix;
 mod occupancy;
+mod pool;
 mod profile_states;
 mod profiles;
 mod proxies;

@@ -14,6 +14,7 @@ use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Res
 use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered, receipt};
 use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
+use crate::actors::pool::Claim;
 use crate::actors::receipt::Receipt;
 use crate::actors::session::{Close, Origin, Session};
 use crate::actors::storing::until_stored;
@@ -25,7 +26,7 @@ use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::profile::{ProfileAccess, ProfileUse};
-use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
 use crate::system::desktop::Files;
 
 /// The number of times that the actor of one session may break.
@@ -63,6 +64,10 @@ impl Handle<Create> for Registry {
             return answered(Err(refusal));
         }
 
+        let claim = match start {
+            Start::Now => self.claim(&spec, id.is_some()),
+            Start::FirstUse => None,
+        };
         let now = self.world.clock.now();
         let deadlines = match start {
             Start::Now => {
@@ -74,7 +79,9 @@ impl Handle<Create> for Registry {
             }
         };
         let mut record = SessionRecord {
-            id: id.unwrap_or_else(|| self.world.mint.mint(now)),
+            id: id
+                .or_else(|| claim.as_ref().map(Claim::session))
+                .unwrap_or_else(|| self.world.mint.mint(now)),
             organization,
             node: self.world.node,
             status: SessionStatus::Created,
@@ -92,22 +99,33 @@ impl Handle<Create> for Registry {
         // A session whose asker chose the id is found again by it.
         let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
-        let room = (start == Start::Now).then(|| self.room());
+        // A desktop that runs already has its room.
+        let room = (start == Start::Now && claim.is_none()).then(|| self.room());
         let (world, row) = (Arc::clone(&self.world), record.clone());
         let wished = record.spec.profile.clone().filter(|used| used.access == ProfileAccess::Write);
         let (limits, session) = (world.quotas.limits(organization), record.id);
         let stored = async move {
-            if let Some(room) = room {
-                room.await?;
+            match room {
+                Some(room) => room.await?,
+                // Its programs have their memory; what they write needs room as that of others does.
+                None if claim.is_some() => {
+                    if let Err(full) = world.launcher.disk().await {
+                        claim.into_iter().for_each(Claim::unclaim);
+                        return Err(RegistryError::NoRoom(full).into());
+                    }
+                }
+                None => {}
             }
             let full = world.store.insert_session(row, limits).await;
             if let Some(full) = full.map_err(RegistryError::NotStored)? {
+                claim.into_iter().for_each(Claim::unclaim);
                 return Err(RegistryError::from(world.quotas.full(organization, full)).into());
             }
-            match wished {
-                Some(used) => claim(&world, session, used, must_write).await.map(Some),
-                None => Ok(None),
-            }
+            let access = match wished {
+                Some(used) => Some(claim_profile(&world, session, used, must_write).await?),
+                None => None,
+            };
+            Ok((access, claim))
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             let stored = stored.map_err(|NotMade { cause, end }| {
@@ -120,7 +138,7 @@ impl Handle<Create> for Registry {
                 }
                 cause
             });
-            let created = stored.map(|access| {
+            let created = stored.map(|(access, claim)| {
                 registry.sessions_coming.remove(&record.id);
                 let id = record.id;
                 if let (Some(used), Some(access)) = (&mut record.spec.profile, access) {
@@ -128,7 +146,7 @@ impl Handle<Create> for Registry {
                 }
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
                 registry.world.events.record(&record, EventKind::SessionCreated, data);
-                let view = registry.admit_session(record, Origin::New(storage_state), ctx);
+                let view = registry.admit_session(record, Origin::New(storage_state, claim), ctx);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });
@@ -153,7 +171,7 @@ impl From<RegistryError> for NotMade {
 
 /// Reads whether a stored session is the writer of its profile, and makes it the writer if it is not. If
 /// another session is the writer, this one gets a copy, or ends where it must write.
-async fn claim(
+async fn claim_profile(
     world: &World,
     session: SessionId,
     used: ProfileUse,
@@ -175,14 +193,37 @@ async fn claim(
 }
 
 impl Registry {
+    /// Takes a running desktop for a session. Without one, the session gets the place of another that waits, if
+    /// all places are taken.
+    fn claim(&self, spec: &SessionSpec, is_chosen: bool) -> Option<Claim> {
+        let claim = self.world.pool.claim(spec, is_chosen);
+        if claim.is_none() {
+            self.take_place();
+        }
+        claim
+    }
+
+    /// Takes the place of a desktop that waits, if a session needs one and all are taken.
+    pub(super) fn take_place(&self) {
+        let pool = &self.world.pool;
+        if self.with_browsers() + pool.len() >= self.world.settings.max_sessions {
+            pool.yield_one();
+        }
+    }
+
+    /// The number of sessions that have a browser or are about to get one.
+    fn with_browsers(&self) -> usize {
+        let all = self.sessions.len() + self.restarting.len() + self.sessions_coming.len();
+        all.saturating_sub(self.world.views.dormant())
+    }
+
     /// Refuses another session with a browser if the limit is reached or the server drains.
     pub(super) fn has_place(&self) -> Result<(), RegistryError> {
         let limit = self.world.settings.max_sessions;
         if self.draining.is_some() {
             return Err(RegistryError::Draining);
         }
-        let all = self.sessions.len() + self.restarting.len() + self.sessions_coming.len();
-        if all.saturating_sub(self.world.views.dormant()) >= limit {
+        if self.with_browsers() >= limit {
             return Err(RegistryError::TooManySessions { limit });
         }
         Ok(())
@@ -203,8 +244,16 @@ impl Registry {
     /// that are starting.
     pub(super) fn room(&self) -> impl Future<Output = Result<(), RegistryError>> + use<> {
         let coming = self.sessions_coming.len() + self.world.views.coming_up();
-        let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
-        async move { room.await.map_err(RegistryError::NoRoom) }
+        let coming = u64::try_from(coming).unwrap_or(u64::MAX);
+        let world = Arc::clone(&self.world);
+        async move {
+            let mut room = world.launcher.room(coming).await;
+            if room.is_err() && world.pool.is_used() {
+                world.pool.yield_all().await;
+                room = world.launcher.room(coming).await;
+            }
+            room.map_err(RegistryError::NoRoom)
+        }
     }
 
     /// Stores the end of a session that was not made, again and again until the database answers. Without
@@ -354,6 +403,7 @@ impl Handle<Gone> for Registry {
                 let organization = self.sessions.remove(&id).map(|gone| gone.organization);
                 if in_order {
                     self.world.views.remove_session(id);
+                    self.world.pool.refill();
                     self.broken.remove(&id);
                     return answered(());
                 }

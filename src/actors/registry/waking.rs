@@ -36,6 +36,7 @@ impl Handle<Wake> for Registry {
         if let Err(refusal) = self.has_place() {
             return answered(Err(refusal));
         }
+        self.take_place();
         self.waking.insert(session, vec![answer]);
         self.sessions_coming.insert(session);
         let room = self.room();

@@ -31,9 +31,17 @@ impl Session {
     fn adopt_desktop(&mut self, ctx: &mut Context<Self>) {
         let is_exhausted = self.is_exhausted();
         let (session, spec) = (self.record.id, self.record.spec.clone());
-        let order = Order { session, spec, is_exhausted, profile: None, storage_state: None };
+        let order = Order { is_exhausted, ..Order::new(session, spec) };
         let began = self.world.clock.now();
-        let work = self.world.launcher.adopt(order).instrument(self.span.clone());
+        let world = Arc::clone(&self.world);
+        let work = async move {
+            // Without the mark, it has what its session asked for.
+            if world.directories.of(session).pooled().is_some() {
+                return Err(AdoptError::NothingSaved);
+            }
+            world.launcher.adopt(order).await
+        };
+        let work = work.instrument(self.span.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| match outcome {
             Ok(desktop) => session.on_adopted(desktop, began, ctx),
             Err(cause) => session.on_not_adopted(&cause, ctx),

@@ -87,9 +87,10 @@ impl Session {
         let (session, spec) = (self.record.id, self.record.spec.clone());
         let (world, organization) = (Arc::clone(&self.world), self.record.organization);
         let call_off = call_off.clone();
-        let storage_state = self.storage_state.take();
+        let (storage_state, claim) = (self.storage_state.take(), self.claim.take());
         let was_given = spec.echo.get(STORAGE_STATE) == Some(&Value::Bool(true));
         if was_given && storage_state.is_none() {
+            self.claim = claim;
             let failure = Box::new(state_lost());
             return self.on_launched(Err(LaunchError::Failed(failure)), ctx);
         }
@@ -105,8 +106,13 @@ impl Session {
             };
             let version = fetched.as_ref().map(|(version, _)| *version);
             let profile = fetched.as_ref().map(|(_, fetched)| fetched.0.clone());
-            let order = Order { session, spec, is_exhausted, profile, storage_state };
-            world.launcher.launch(order, call_off).await.map(|desktop| (desktop, version))
+            let order = Order { session, spec, is_exhausted, profile, storage_state, pooled: None };
+            let launcher = &*world.launcher;
+            let launched = match claim {
+                Some(claim) => claim.equip(order, call_off, launcher).await,
+                None => launcher.launch(order, call_off).await,
+            };
+            launched.map(|desktop| (desktop, version))
         };
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| {
@@ -138,7 +144,9 @@ impl Session {
             let end = self.failed(failure);
             self.begin_closing(end, ctx);
         }
-        self.on_shut_down(Vec::new(), ctx);
+        let Some(claim) = self.claim.take() else { return self.on_shut_down(Vec::new(), ctx) };
+        let work = claim.shut_down().into_actor(self);
+        ctx.spawn(work.map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }
 
     /// Stores that the session is running, which it is only after that write. Its lifetime counts

@@ -117,6 +117,7 @@ use super::ask::{Handle, answered};
 use super::downloads::Collecting;
 use super::journal::Name;
 use super::opens_envelopes;
+use super::pool::Claim;
 use super::refusals::{Refusals, Reporting};
 use super::registration::Registration;
 use super::views::{SessionView, WaiterView};
@@ -205,6 +206,8 @@ pub struct Session {
     repairs: Option<SpawnHandle>,
     /// The storage state for the browser that is started first.
     storage_state: Option<Arc<StorageState>>,
+    /// The desktop from the pool, until the session has made it its own.
+    claim: Option<Claim>,
     /// The number of connections to DevTools.
     drivers: usize,
     profile: ProfileChanges,
@@ -218,8 +221,8 @@ pub struct Session {
 /// The origin of a session's actor.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// The row has just been stored. The browser starts with this storage state, if any.
-    New(Option<Arc<StorageState>>),
+    /// The row has just been stored. The browser starts with this storage state, if any, or is that of the pool.
+    New(Option<Arc<StorageState>>, Option<Claim>),
     /// A former server or a former actor had the session.
     Former,
 }
@@ -235,10 +238,10 @@ impl Session {
         let id = record.id;
         let call_off = CancellationToken::new();
         let is_former = matches!(origin, Origin::Former);
-        let (phase, storage_state) = match origin {
-            Origin::New(state) if record.is_dormant() => (Phase::Dormant, state),
-            Origin::New(state) => (Phase::Starting { call_off }, state),
-            Origin::Former => (Phase::Recovering { desktop: None, call_off }, None),
+        let (phase, storage_state, claim) = match origin {
+            Origin::New(state, claim) if record.is_dormant() => (Phase::Dormant, state, claim),
+            Origin::New(state, claim) => (Phase::Starting { call_off }, state, claim),
+            Origin::Former => (Phase::Recovering { desktop: None, call_off }, None, None),
         };
         let view = SessionView { version: 1, ..SessionView::of_stored(record) };
         let record = view.record.clone();
@@ -271,6 +274,7 @@ impl Session {
             recoveries: Recoveries::default(),
             repairs: None,
             storage_state,
+            claim,
             drivers: 0,
             profile: ProfileChanges::default(),
             shut_down_later: None,

@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::egress::{FakeEgress, FakeWay};
 use super::failure;
 use super::screen::{FakeScreen, FakeVnc};
+use crate::domain::egress::EgressAsked;
 use crate::domain::sanitizing::Cleared;
-use crate::domain::session::{DesktopIdentity, Failure};
+use crate::domain::session::{DesktopIdentity, Failure, StartKind};
 use crate::system::desktop::{
-    Copies, Death, Desktop, Egress, PackAtEnd, PackedProfile, Repair, RestartFailed, Restarted,
-    Sanitized, Screen, VncServer,
+    Copies, Death, Desktop, Egress, Order, PackAtEnd, PackedProfile, Repair, RestartFailed,
+    Restarted, Sanitized, Screen, VncServer,
 };
 use crate::system::input::Devices;
 
@@ -32,6 +33,7 @@ pub(super) struct FakeDesktop {
     pub(super) kill: Arc<Notify>,
     pub(super) close: Arc<Notify>,
     pub(super) unrevived: Arc<AtomicUsize>,
+    pub(super) unequipped: Arc<AtomicBool>,
     pub(super) sanitized: Arc<AtomicUsize>,
     pub(super) marked: Arc<AtomicBool>,
     pub(super) packing: Arc<Mutex<Duration>>,
@@ -93,6 +95,26 @@ impl Desktop for FakeDesktop {
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);
             let is_cleared = self.marked.load(Ordering::SeqCst);
             Ok(Restarted { desktop: self, lost: String::new(), is_cleared })
+        })
+    }
+
+    fn equip(
+        mut self: Box<Self>,
+        order: Order,
+        _call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, RestartFailed>> {
+        self.identity.start = Some(StartKind::Warm);
+        if let Some(egress) = &self.egress {
+            egress.policies.lock().push(EgressAsked::from(&order));
+        }
+        let fails = self.unequipped.swap(false, Ordering::SeqCst);
+        Box::pin(async move {
+            if fails {
+                let failure = failure("desktop_died");
+                return Err(RestartFailed { failure, desktop: Some(self) });
+            }
+            let desktop: Box<dyn Desktop> = self;
+            Ok(desktop)
         })
     }
 

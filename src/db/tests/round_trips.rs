@@ -55,6 +55,7 @@ pub(super) fn desktop() -> DesktopIdentity {
         }),
         files: Some(FilesLevel::Uid),
         sandbox: Some(true),
+        start: None,
     }
 }
 

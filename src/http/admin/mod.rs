@@ -5,6 +5,7 @@ pub mod deletion;
 pub mod drain;
 pub mod leaks;
 pub mod organizations;
+pub mod pool;
 pub mod profiles;
 mod retention;
 pub mod suspension;
@@ -27,6 +28,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/admin/actors", get().to(actors))
         .route("/admin/leaks", get().to(leaks::show))
         .route("/admin/leaks/fix", post().to(leaks::fix))
+        .route("/admin/pool", get().to(pool::show))
         .route("/admin/profiles/restore", post().to(profiles::begin))
         .service(
             at("/admin/organizations")

@@ -142,6 +142,7 @@ const VISIBLE: &str = "^[!-~]+$";
         admin::profiles::begin,
         admin::drain::begin,
         admin::drain::show,
+        admin::pool::show,
         admin::drain::end,
         admin::organizations::create,
         admin::organizations::list,

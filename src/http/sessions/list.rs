@@ -85,7 +85,7 @@ pub async fn list(
     if let Some(page) = &page {
         if let Some(mark) = &page.after {
             let last: SessionId = mark.id.parse().map_err(|_odd| paging::invalid())?;
-            views.retain(|view| view.record.id < last);
+            views.retain(|view| (view.record.created_at, view.record.id) < (mark.at, last));
         }
         views.truncate(usize::try_from(page.size).unwrap_or(usize::MAX));
     }

@@ -11,7 +11,7 @@ use crate::domain::control::{Control, OnTakeover, User};
 use crate::domain::masking::{masked_address, masked_url};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::profile::ProfileAccess;
-use crate::domain::session::SessionRecord;
+use crate::domain::session::{SessionRecord, StartKind};
 use crate::service::core::Core;
 use crate::service::resources::artifact::FileResource;
 use crate::service::resources::egress::{EgressResource, IsolationResource, usage};
@@ -90,6 +90,9 @@ pub struct SessionResource {
     pub height: u16,
     /// The page that the browser opened first.
     pub start_url: Option<String>,
+    /// `warm` if the session got a browser that ran already, `cold` if its browser was started for it; null until
+    /// it runs.
+    pub start: Option<&'static str>,
     /// The time at which the session's lifetime ends.
     pub expires_at: Option<DateTime<Utc>>,
     /// The time at which the session ends if it stays vacant.
@@ -267,6 +270,7 @@ impl SessionResource {
             vnc_port: desktop.as_ref().map(|desktop| desktop.vnc_port),
             width: spec.size.width(),
             height: spec.size.height(),
+            start: desktop.as_ref().and_then(|desktop| desktop.start).map(StartKind::as_str),
             start_url: spec.start_url.as_ref().map(|url| masked_url(url.as_str())),
             expires_at: deadlines.expires_at,
             idle_expires_at: deadlines.idle_expires_at,

@@ -64,10 +64,13 @@ impl Parts {
             format!("process {} ({name}) does not end", process.identity().pid)
         };
         let cookies = self.cookies_at_end().await;
+        // A browser whose files are removed has nothing to write.
+        let is_kept = self.at_end.is_some() || self.settings.keep_directories;
         let mut has_ended = true;
         if let Some(chromium) = &self.chromium {
             let ended = match &self.devtools {
-                Some(devtools) => browser::close(chromium, devtools, grace).await,
+                Some(devtools) if is_kept => browser::close(chromium, devtools, grace).await,
+                Some(_) => chromium.kill().await,
                 None => chromium.stop(grace).await,
             };
             if !ended {
@@ -209,6 +212,7 @@ async fn ungroup(directory: &Directory) -> Option<String> {
 /// the directory stays, because it records the owner. Appends to the lines of what is left.
 async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<String> {
     let path = directory.path().to_owned();
+    let _ = directory.unmark_pooled(); // Without its desktop, the mark names nothing.
     if !left.is_empty() {
         left.push(format!("{} is kept, because it names the owner of the rest", path.display()));
         return left;

@@ -34,7 +34,7 @@ use super::repairs::Repairs;
 use super::running::{LiveDesktop, Made};
 use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
-use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
+use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity, StartKind};
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::extensions::Extensions;
@@ -152,14 +152,17 @@ impl Desktops {
         })
     }
 
-    /// The sessions outside of `live` that have a directory here and of which a process or a
-    /// `desktop.json` is left. No live session owns these remains.
+    /// The sessions outside of `live` that have a directory here and of which a process, a
+    /// `desktop.json` or the mark of the pool is left. No live session owns these remains.
     pub fn orphans(&self, live: &[SessionId]) -> Vec<SessionId> {
         let mut known = self.0.directories.named();
         known.retain(|session| !live.contains(session));
         let living = process::living_among(&known);
         let is_left = |session: &SessionId| {
-            living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
+            let directory = self.directory(*session);
+            living.contains(session)
+                || !matches!(directory.saved(), Ok(None))
+                || directory.pooled().is_some()
         };
         let (left, ended): (Vec<_>, Vec<_>) = known.into_iter().partition(is_left);
         // Sessions whose users were not free yet, because their end was incomplete.
@@ -327,6 +330,12 @@ impl Desktops {
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let password_file = vnc::password::file(settings.vnc_server, &password.text());
         let files = self.prepare(session, &directory, &cookie, &password_file, &chromium_path)?;
+        match &order.pooled {
+            Some(mark) => directory.mark_pooled(mark),
+            // That of a desktop which waited for this session in the pool of a server that was killed.
+            None => directory.unmark_pooled(),
+        }
+        .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let extensions = self.extended(&directory, &order.spec.settings, files).await?;
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
@@ -433,6 +442,7 @@ impl Desktops {
             egress: network.map(|network| network.identity),
             files: Some(files),
             sandbox: Some(!no_sandbox),
+            start: Some(StartKind::Cold),
         };
         let state = FirstState { restored, storage_state: order.storage_state.clone() };
         let opening = state.open(&order.spec, page, &devtools, &directory).await?;

@@ -49,6 +49,16 @@ pub(super) struct Memory {
     pub(super) network: Option<ProcessIdentity>,
 }
 
+/// The target of the first page of a browser; none if it has no page.
+pub(super) async fn first_page(devtools: &Devtools) -> Result<Option<String>, CdpError> {
+    let connection = Connection::open(devtools).await?;
+    let targets = connection.call(None, "Target.getTargets", json!({})).await?;
+    let targets = targets.get("targetInfos").and_then(Value::as_array).into_iter().flatten();
+    let mut pages = targets.filter(|target| target.get("type").is_some_and(|kind| kind == "page"));
+    let id = pages.next().and_then(|target| target.get("targetId")?.as_str());
+    Ok(id.map(str::to_owned))
+}
+
 impl Memory {
     /// The memory of a browser that shows an empty page.
     pub(super) fn blank() -> Self {

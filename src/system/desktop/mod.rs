@@ -9,6 +9,7 @@ mod directories;
 mod directory;
 pub mod downloads;
 mod emulation;
+mod equipping;
 mod extending;
 pub mod files;
 mod first_state;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::directory::{Directory, Saved};
 use crate::domain::egress::EgressIdentity;
-use crate::domain::session::{DesktopIdentity, ProcessIdentity};
+use crate::domain::session::{DesktopIdentity, ProcessIdentity, StartKind};
 
 /// Keeps `desktop.json` up to date: the VNC server may start before or after the desktop is up.
 #[derive(Debug)]
@@ -67,6 +67,16 @@ impl Record {
         let saved = state.merged().ok_or(io::ErrorKind::NotFound)?;
         self.directory.save(saved)?;
         Ok(saved.identity.clone())
+    }
+
+    /// Records that the desktop was given to a session. Returns the identity that was written.
+    pub(super) fn given(&self, start: StartKind) -> io::Result<Option<DesktopIdentity>> {
+        let mut state = self.state.lock();
+        let Some(saved) = &mut state.saved else { return Ok(None) };
+        saved.identity.start = Some(start);
+        let Some(saved) = state.merged() else { return Ok(None) };
+        self.directory.save(saved)?;
+        Ok(Some(saved.identity.clone()))
     }
 
     /// Records that a VNC server runs.

@@ -81,7 +81,7 @@ pub(super) struct LiveDesktop {
     used: watch::Sender<bool>,
     /// The number of out-of-memory kills that was last reported.
     memory_kills: Arc<AtomicU64>,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     /// Cancelled by `shut_down` and on drop, when no death can be reported any more.
     closing: CancellationToken,
     _dropped: DropGuard,
@@ -147,12 +147,17 @@ impl LiveDesktop {
             self.screen = screen_of(&self.made, &self.runtime);
             self.devices = devices_of(&self.made);
         }
-        self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
-        self.storage = storage(&self.made, &self.keeper);
+        self.renew_keeper();
         self.watching = watching(&self.made);
         if self.following.is_none() {
             self.following = following(&self.made, &self.used);
         }
+    }
+
+    /// Starts another keeper, for the parts as they are now.
+    pub(super) fn renew_keeper(&mut self) {
+        self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
+        self.storage = storage(&self.made, &self.keeper);
     }
 }
 
@@ -278,6 +283,23 @@ impl Desktop for LiveDesktop {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the recovery failed: {cause}");
                 let failure = failure("desktop", "recovery_broke_off", message);
+                Err(RestartFailed { failure, desktop: None })
+            })
+        })
+    }
+
+    fn equip(
+        self: Box<Self>,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, RestartFailed>> {
+        let span = tracing::info_span!("equip", session.id = %order.session);
+        let runtime = self.runtime.clone();
+        let work = runtime.spawn(self.equip_now(order, call_off).instrument(span));
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| {
+                let message = format!("the desktop of the pool could not be used: {cause}");
+                let failure = failure("desktop", "equipping_broke_off", message);
                 Err(RestartFailed { failure, desktop: None })
             })
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Evidence, Known, ended, made};
+use super::{Evidence, Known, began, ended, made};
 use crate::domain::leak::{Leak, LeakKind};
 use crate::system::display::{self, LOCKS, SOCKETS};
 use crate::system::process;
@@ -66,7 +66,7 @@ pub(super) fn sockets(evidence: &[Evidence<'_>], known: &Known) -> Vec<Leak> {
             // With a recorded process of this boot, the display number is of this boot too.
             !of.processes.is_empty()
                 && desktop.is_some_and(|desktop| desktop.display_number == display)
-                && (record.created_at - ROUNDED..=until + ROUNDED).contains(&at)
+                && (began(record) - ROUNDED..=until + ROUNDED).contains(&at)
         };
         if let Some(Evidence { record, .. }) = evidence.iter().find(had_it) {
             leaks.push(Leak {

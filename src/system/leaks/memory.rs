@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evidence, ended};
+use super::{Evidence, began, ended};
 use crate::domain::leak::{Leak, LeakKind};
 use crate::system::process;
 use crate::system::vnc::{remove_segment, segments as in_table};
@@ -16,7 +16,7 @@ pub(super) fn segments(evidence: &[Evidence<'_>]) -> Vec<Leak> {
             let until = of.record.completed_at.unwrap_or(of.record.modified_at);
             // A segment from after the end was made by another process with the same pid.
             let within = at.is_some_and(|at| {
-                at >= of.record.created_at - chrono::Duration::seconds(1)
+                at >= began(of.record) - chrono::Duration::seconds(1)
                     && at <= until + chrono::Duration::seconds(1)
             });
             within

@@ -242,6 +242,11 @@ fn named(folder: &Path, prefix: &str) -> Vec<SessionId> {
     entries.filter_map(session).collect()
 }
 
+/// The time from which a session may have had programs: those of the pool run before it is created.
+fn began(row: &SessionRecord) -> DateTime<Utc> {
+    row.created_at.min(row.id.minted_at())
+}
+
 fn ended(row: &SessionRecord) -> String {
     match row.completed_at {
         Some(at) => format!("its session ended at {} as {}", at.to_rfc3339(), row.status),

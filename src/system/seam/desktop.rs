@@ -36,12 +36,21 @@ pub struct Order {
     pub profile: Option<PackedProfile>,
     /// The storage state that the browser gets before its start page is opened.
     pub storage_state: Option<Arc<StorageState>>,
+    /// The mark of a desktop that waits in the pool; none for one that belongs to a session.
+    pub pooled: Option<String>,
 }
 
 impl Order {
     /// A desktop with an empty browser, for an organization that may use the network.
     pub fn new(session: SessionId, spec: SessionSpec) -> Self {
-        Self { session, spec, is_exhausted: false, profile: None, storage_state: None }
+        Self {
+            session,
+            spec,
+            is_exhausted: false,
+            profile: None,
+            storage_state: None,
+            pooled: None,
+        }
     }
 }
 
@@ -206,6 +215,16 @@ pub trait Desktop: fmt::Debug + Send + 'static {
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Restarted, RestartFailed>>;
+
+    /// Gives a desktop that has waited in the pool to the session of `order`: its network, the settings of
+    /// its browser, its storage state and its start page, without a restart. Its programs run as the
+    /// session that the order names from the start on. After a failure it fits no session. `call_off` stops the
+    /// work where it is.
+    fn equip(
+        self: Box<Self>,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, RestartFailed>>;
 
     /// Clears the traces of its occupants. The browser restarts on the same display and ports, with
     /// a new profile and one empty tab. After a failure the former state is not restored: the next

@@ -17,6 +17,7 @@ mod logins;
 mod network;
 mod pages;
 mod policies;
+mod pool;
 mod profiles;
 mod rotating;
 mod rules;

@@ -39,7 +39,7 @@ use crate::system::process::Process;
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The longest time for the browser to accept a connection.
-const CONNECTING: Duration = Duration::from_secs(5);
+pub(super) const CONNECTING: Duration = Duration::from_secs(5);
 
 /// The longest time for a change to be in force in every target. A page that hangs takes it later.
 const APPLYING: Duration = Duration::from_secs(5);

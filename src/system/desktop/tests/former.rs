@@ -44,6 +44,7 @@ fn contents() -> [Saved; 6] {
             egress: None,
             files: None,
             sandbox: None,
+            start: None,
         },
         vnc_password: "hunter2!".to_owned(),
         rotation: 0,
