@@ -115,6 +115,30 @@ def block_types(world):
             yield f"docs/blocks.md: no example has `block_type: {name}`"
 
 
+def gaps(world):
+    """Yields each operation of the API's description that lacks a subject, a summary or the form of its errors."""
+    with urllib.request.urlopen(f"{world.server}/openapi.json", timeout=20) as answer:
+        api = json.load(answer)
+    described = {tag["name"] for tag in api.get("tags", []) if tag.get("description")}
+    ids = set()
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            place = f"openapi.json: {method.upper()} {path}"
+            if not set(operation.get("tags", [])) & described:
+                yield f"{place} has no subject with a description"
+            if not operation.get("summary"):
+                yield f"{place} has no summary"
+            if operation.get("operationId") in ids or not operation.get("operationId"):
+                yield f"{place} has no operationId of its own"
+            ids.add(operation.get("operationId"))
+            errors = {status: answer for status, answer in operation["responses"].items() if status[0] in "45"}
+            if not errors:
+                yield f"{place} describes no error"
+            for status, answer in errors.items():
+                if not any("schema" in content for content in answer.get("content", {}).values()):
+                    yield f"{place} has no form of its answer {status}"
+
+
 def differences(world, write=False):
     """Yields each table that differs from its source; with `write`, the tables are made anew."""
     for path in sorted((ROOT / "docs").glob("*.md")):
@@ -131,4 +155,5 @@ def differences(world, write=False):
         if write:
             path.write_text(text)
     yield from codes(world)
+    yield from gaps(world)
     yield from block_types(world)
