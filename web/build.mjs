@@ -1,4 +1,4 @@
-// Bundles the pages into dist/: `view.html`, `wall.html`, `assets/<name>-<hash>.{js,css}` and the
+// Bundles the pages into dist/: `view.html`, `wall.html`, `docs.html`, `assets/<name>-<hash>.{js,css}` and the
 // licence of the one library that they contain. The names of assets contain their hash, so browsers
 // may cache them for ever; the HTML files must be revalidated.
 
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 /** The pages, with the relative path from each to the root of the server. */
-const roots = { view: "../", wall: "" };
+const roots = { view: "../", wall: "", docs: "" };
 const pages = Object.keys(roots);
 
 await rm(dist, { recursive: true, force: true });

@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod egress;
 mod events;
+mod generate;
 mod keys;
 mod leaks;
 pub mod logging;
@@ -26,7 +27,7 @@ mod sessions;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::app;
 use crate::config::Environment;
@@ -84,6 +85,9 @@ enum Command {
     Bench(bench::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
+    /// Write shell completions and manual pages, for packages.
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// The ending of a command that returned no error.
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
             Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
+            Command::Generate(arguments) => generate::generate(&arguments, Arguments::command()),
         }
     });
     match outcome.flatten() {
@@ -156,8 +161,6 @@ fn confined() -> Option<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -10,6 +10,7 @@ use super::Ending;
 use super::logging::{self, Format};
 use crate::app::{self, ServeOptions};
 use crate::config::{self, Environment, Flag, Loaded, Settings};
+use crate::system::doctor;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,6 +83,13 @@ pub(super) async fn serve(
     logging::start(log_format, environment.log_filter())?;
     for warning in warnings {
         warn!("{warning}");
+    }
+    let missing = doctor::missing_packages(&settings.desktop);
+    if !missing.is_empty() {
+        warn!(
+            "no session can start until programs are installed: apt-get install {}",
+            missing.join(" ")
+        );
     }
     app::serve(settings, ServeOptions { keep_sessions }).await?;
     Ok(Ending::Done)

@@ -56,7 +56,9 @@ pub enum NamespaceError {
     Join { pid: u32, cause: io::Error },
     #[error("process {0} is in the machine's network namespace, not in a session's")]
     NotSeparate(u32),
-    #[error("the loopback interface was not enabled: {0}")]
+    #[error(
+        "the loopback interface was not enabled: {0}; CAP_NET_ADMIN is needed beside CAP_SYS_ADMIN"
+    )]
     Loopback(io::Error),
     #[error("127.0.0.1:{port} in the session's network cannot be bound: {cause}")]
     Bind { port: u16, cause: io::Error },

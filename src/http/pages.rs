@@ -1,4 +1,4 @@
-//! The pages in the binary: the view of a session, the wall, and their assets.
+//! The pages in the binary: the view of a session, the wall, the reference of the API, and their assets.
 //!
 //! They are built from `web/` before the binary, and embedded whole. A page carries no secrets: it
 //! gets a ticket from its address or from the person who opened it.
@@ -27,7 +27,7 @@ struct Built;
 #[derive(Debug, Clone)]
 struct Policy(String);
 
-/// Returns the routes of the pages: `/view/{id}`, `/wall` and `/assets/{path}`.
+/// Returns the routes of the pages: `/view/{id}`, `/wall`, `/docs` and `/assets/{path}`.
 pub fn routes(settings: &Settings) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let policy = Data::new(Policy(policy(settings)));
     move |config| {
@@ -35,6 +35,7 @@ pub fn routes(settings: &Settings) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .app_data(policy)
             .service(web::resource("/view/{id}").get(view).head(view))
             .service(web::resource("/wall").get(wall).head(wall))
+            .service(web::resource("/docs").get(docs).head(docs))
             .service(web::resource("/assets/{path:.*}").get(asset).head(asset));
     }
 }
@@ -59,7 +60,8 @@ pub async fn without_slash(
 ) -> Result<ServiceResponse, Error> {
     let path = request.path();
     let trimmed = path.trim_end_matches('/');
-    let is_page = trimmed == "/wall" || trimmed.strip_prefix("/view/").is_some_and(is_one_step);
+    let is_page = ["/wall", "/docs"].contains(&trimmed)
+        || trimmed.strip_prefix("/view/").is_some_and(is_one_step);
     if !is_page || trimmed == path {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
@@ -83,6 +85,10 @@ async fn view(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse
 
 async fn wall(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse, Problem> {
     page(&request, "wall.html", &policy)
+}
+
+async fn docs(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse, Problem> {
+    page(&request, "docs.html", &policy)
 }
 
 async fn asset(

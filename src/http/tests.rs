@@ -222,6 +222,8 @@ async fn every_route_answers_with_a_trailing_slash_too() {
     // A page refers to its assets relative to its own address.
     let moved = ask(TestRequest::get().uri("/wall/")).await;
     assert_eq!((moved.status, moved.header("location")), (308, "../wall"));
+    let moved = ask(TestRequest::get().uri("/docs/")).await;
+    assert_eq!((moved.status, moved.header("location")), (308, "../docs"));
 }
 
 #[actix_web::test]

@@ -84,6 +84,17 @@ pub fn limits(settings: &limits::Settings, data: &Path) -> [Check; 2] {
     [groups, room]
 }
 
+/// Returns the Debian packages of the programs without which no session starts and that are missing.
+pub fn missing_packages(settings: &Settings) -> Vec<&'static str> {
+    let (display, package) = match settings.vnc_server {
+        VncProgram::X11vnc => (&settings.xvfb, "xvfb"),
+        VncProgram::Tigervnc => (&settings.tigervnc, "tigervnc-standalone-server"),
+    };
+    let display = find(display, &settings.path).is_none().then_some(package);
+    let browser = browser::locate(settings, None).is_err().then_some("chromium");
+    display.into_iter().chain(browser).collect()
+}
+
 /// Runs all checks. It starts programs for their versions, and changes nothing.
 pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let is_within = settings.vnc_server == VncProgram::Tigervnc;
@@ -377,6 +388,20 @@ mod tests {
         let is_whole = fonts.found == "Japanese, Chinese, Korean, emoji";
         assert_eq!(is_whole, fonts.verdict == Verdict::Ok, "{fonts:?}");
         assert_eq!(is_whole, fonts.hint.is_none(), "{fonts:?}");
+    }
+
+    #[test]
+    fn the_packages_of_missing_programs_are_named() {
+        assert_eq!(missing_packages(&Settings::default()), Vec::<&str>::new());
+        let none = Settings {
+            xvfb: "no-such-xvfb".into(),
+            tigervnc: "no-such-xtigervnc".into(),
+            chromium: Some("no-such-chromium".into()),
+            ..Settings::default()
+        };
+        assert_eq!(missing_packages(&none), ["xvfb", "chromium"]);
+        let within = Settings { vnc_server: VncProgram::Tigervnc, ..none };
+        assert_eq!(missing_packages(&within), ["tigervnc-standalone-server", "chromium"]);
     }
 
     #[tokio::test]

@@ -363,10 +363,12 @@ export function profile(fields = {}) {
     return { browser_profile_id: "bp_0193af2c7e1b77ab8d10e2", name: "127.0.0.1", version: 1, ...fields };
 }
 
+const PAGES = { "/wall": "wall.html", "/docs": "docs.html" };
+
 async function answer(fake, request, response) {
     const url = new URL(request.url, "http://fake");
     const path = url.pathname;
-    const page = /^\/view\/[^/]+$/.test(path) ? "view.html" : path === "/wall" ? "wall.html" : null;
+    const page = /^\/view\/[^/]+$/.test(path) ? "view.html" : PAGES[path] ?? null;
     const file = page ?? (/^\/assets\/[\w.-]+$/.test(path) ? path.slice(1) : null);
     if (file) {
         const media = MEDIA[file.split(".").at(-1)];
@@ -379,6 +381,7 @@ async function answer(fake, request, response) {
         response.writeHead(status, { "content-type": "application/json" });
         response.end(JSON.stringify(body));
     };
+    if (path === "/openapi.json") return json(fake.openapi ? 200 : 503, fake.openapi ?? {});
     const { headers } = request;
     if (headers["x-api-key"] !== KEY && headers["x-greenroom-ticket"] !== TICKET) {
         return json(403, { detail: "This API key is not known.", code: "credentials_invalid" });

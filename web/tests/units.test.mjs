@@ -154,6 +154,7 @@ test("the root of the server is found below any path of a proxy", () => {
         ["http://h/view/pbs_1?x=/view/y#apikey=k", "http://h/"],
         ["https://h/green/room/wall", "https://h/green/room/"],
         ["https://h/green/room/view/pbs_1", "https://h/green/room/"],
+        ["https://h/green/room/docs", "https://h/green/room/"],
         ["https://h/view/wall", "https://h/view/"],
         ["https://h/view/view/pbs_1", "https://h/view/"],
     ]) {

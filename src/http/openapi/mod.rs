@@ -36,6 +36,23 @@ const VISIBLE: &str = "^[!-~]+$";
         description = "Persistent, watchable browser sessions, and workflow runs that drive them. \
             Every error has `detail`, a stable `code`, `retryable` and `request_id`.",
     ),
+    tags(
+        (name = "Agent", description = "Reports of the agent that executes blocks which need a model."),
+        (name = "Artifacts", description = "Files that outlive sessions: downloads, recordings, pictures, PDFs."),
+        (name = "Browser profiles", description = "Stored logins, in versions, from which sessions start."),
+        (name = "Browser sessions", description = "Browsers with a display each, their occupancy and their recordings."),
+        (name = "Credentials", description = "API keys, tokens of pages and quotas of the organization."),
+        (name = "Debug sessions", description = "A browser session for one person and one workflow."),
+        (name = "Egress", description = "The targets that sessions may reach."),
+        (name = "Events", description = "Changes of sessions and runs, as a stream or in pages."),
+        (name = "Extensions", description = "Extensions of browsers, to be loaded by sessions."),
+        (name = "Files of sessions", description = "Downloads and uploads of a live session."),
+        (name = "Operation", description = "Draining, leaks and organizations. Needs an operator key."),
+        (name = "Runs", description = "Runs of workflows: start, state, timeline, end."),
+        (name = "Viewers", description = "Tickets for people and programs, and the viewers that are connected."),
+        (name = "Webhooks", description = "Deliveries of events to your server, with their log."),
+        (name = "Workflows", description = "Definitions of workflows, in versions."),
+    ),
     paths(
         extensions::upload,
         extensions::list,
