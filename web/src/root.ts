@@ -1,9 +1,9 @@
 // The base address of the server.
 
 /**
-* The base address of the server, from the address of one of its pages: `…/view/<id>` or `…/wall`. A proxy
- * may add a path prefix.
+* The base address of the server, from the address of one of its pages: `…/view/<id>`, `…/wall`, `…/console` or
+ * `…/`. A proxy may add a path prefix.
  */
 export function root(page: string): URL {
-    return new URL(new URL(page).pathname.endsWith("/wall") ? "." : "..", page);
+    return new URL(/\/(wall|console)?$/.test(new URL(page).pathname) ? "." : "..", page);
 }
