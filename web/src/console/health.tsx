@@ -87,7 +87,7 @@ export function HealthPage() {
                                     <td>{actor.kind}</td>
                                     <td><Pill tone={actor.last_error ? "bad" : "live"}>{actor.phase}</Pill></td>
                                     <td class="number">{actor.mailbox_depth}</td>
-                                    <td class="cell-text">{actor.in_progress.map((work) => (typeof work === "string" ? work : JSON.stringify(work))).join(", ") || "–"}</td>
+                                    <td class="cell-text">{actor.in_progress.map(({ kind, enqueued_at }) => `${kind.replaceAll("_", " ")} since ${moment(enqueued_at)}`).join(", ") || "–"}</td>
                                     <td class="number">{actor.next_timer ? `${actor.next_timer.kind}, ${moment(actor.next_timer.at)}` : "–"}</td>
                                     <td class="number">{actor.messages}</td>
                                     <td class="cell-text">{actor.last_error ? JSON.stringify(actor.last_error) : "–"}</td>

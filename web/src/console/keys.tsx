@@ -113,11 +113,16 @@ function NewKey({ path, onClose, onMade }: { path: string; onClose: () => void; 
     );
 }
 
+/** The name of a quota as text. */
+export function quotaName(name: string): string {
+    return name.replaceAll("_", " ").replace("mib", "MiB").replace("devtools", "DevTools");
+}
+
 export function QuotaList({ of }: { of: Readonly<Record<string, Quota>> }) {
     return (
         <ul class="quotas">
             {Object.entries(of).map(([name, { used, limit, resets_at }]) => {
-                const words = name.replaceAll("_", " ");
+                const words = quotaName(name);
                 return (
                     <li key={name}>
                         <span class="quota-name">{words}</span>

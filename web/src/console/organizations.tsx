@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { useLoad } from "./load";
 import { Action, Await, Copy, Dialog, Field, Head, Icon, Pill, Table } from "./parts";
-import { KeyTable, QuotaList } from "./keys";
+import { KeyTable, QuotaList, quotaName } from "./keys";
 import { go, link } from "./router";
 import { api, notify } from "./state";
 import type { Organization } from "./types";
@@ -113,7 +113,7 @@ export function OrganizationPage({ id }: { id: string }) {
                         <h2>Limits</h2>
                         <form class="form limits" onSubmit={(event) => void setLimits(event)}>
                             {QUOTAS.map((name) => (
-                                <Field key={name} label={name.replaceAll("_", " ")}>
+                                <Field key={name} label={quotaName(name)}>
                                     {(field) => <input {...field} name={name} type="number" min="0" placeholder="default" defaultValue={data.quotas?.[name]?.limit ?? ""} />}
                                 </Field>
                             ))}

@@ -27,9 +27,10 @@ export function Pill({ tone, children }: { tone?: string | undefined; children: 
     );
 }
 
-/** The state of a run, block, message or key, in its own word. */
-export function Status({ of }: { of: string }) {
-    return <Pill tone={toneOf(of)}>{of.replaceAll("_", " ")}</Pill>;
+/** The state of a run, block, message or key, in its own word. A message without an outcome is pending. */
+export function Status({ of }: { of: string | null | undefined }) {
+    const word = of ?? "pending";
+    return <Pill tone={toneOf(word)}>{word.replaceAll("_", " ")}</Pill>;
 }
 
 /** The heading of a page. It receives the focus when the page opens, so that screen readers announce it. */

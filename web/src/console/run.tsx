@@ -184,7 +184,6 @@ function BlockBar({ bar, chosen }: { bar: Bar; chosen: boolean }) {
             data-status={block.status}
             data-depth={Math.min(bar.depth, 5)}
             aria-pressed={chosen}
-            aria-label={`Block ${name}, ${block.status}${took ? `, ${took}` : ""}`}
             onClick={() => setQuery({ block: block.workflow_run_block_id })}
         >
             <span class="bar-name">{name}</span>
@@ -193,6 +192,7 @@ function BlockBar({ bar, chosen }: { bar: Bar; chosen: boolean }) {
                 <span class="bar-fill" style={{ left: `${bar.from * 100}%`, width: `${Math.max(bar.length * 100, 0.6)}%` }} />
             </span>
             <span class="bar-took">{took || block.status}</span>
+            {took && <span class="sr">{block.status}</span>}
         </button>
     );
 }

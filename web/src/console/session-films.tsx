@@ -24,7 +24,7 @@ function filmOf(recording: Recording): Film {
         id: recording.recording_id,
         title: recording.file?.filename ?? "Recording",
         status: recording.status,
-        at: recording.began_at,
+        at: recording.began_at ?? recording.file?.modified_at ?? null,
         size: recording.file?.file_size ?? null,
         address: recording.file ? artifactAddress(recording.file.url) : null,
     };

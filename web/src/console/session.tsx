@@ -38,6 +38,9 @@ const TABS: readonly (readonly [string, string])[] = [
     ["settings", "Settings"],
 ];
 
+/** The panels that a session has until its end. */
+const LIVE_TABS = new Set(["now", "access", "settings"]);
+
 function Shown({ session, path, reload }: { session: Session; path: string; reload: () => void }) {
     const id = session.browser_session_id;
     const whole = isWhole();
@@ -54,9 +57,10 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
         window.addEventListener("message", onMessage);
         return () => window.removeEventListener("message", onMessage);
     }, []);
-    const permitted = TABS.filter(([tab]) => whole || tab === "now").filter(([tab]) => !over || !["access", "settings"].includes(tab));
-    const asked = route.value.query.get("tab") ?? "now";
-    const tab = permitted.some(([name]) => name === asked) ? asked : "now";
+    const permitted = TABS.filter(([tab]) => (over ? whole && !LIVE_TABS.has(tab) : whole || tab === "now"));
+    const first = permitted[0]?.[0] ?? "now";
+    const asked = route.value.query.get("tab") ?? first;
+    const tab = permitted.some(([name]) => name === asked) ? asked : first;
 
     return (
         <>
@@ -89,8 +93,8 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
             {session.warning && <p class="hint-box">{session.warning}</p>}
             <div class="session" data-over={over}>
                 {over ? <Ended session={session} /> : <Stage id={id} />}
-                <section class="session-side" aria-label="Details">
-                    <Tabs label="Details" tabs={permitted} chosen={tab} choose={(next) => setQuery({ tab: next === "now" ? "" : next })} />
+                {permitted.length > 0 && <section class="session-side" aria-label="Details">
+                    <Tabs label="Details" tabs={permitted} chosen={tab} choose={(next) => setQuery({ tab: next === first ? "" : next })} />
                     <TabPanel id={tab}>
                         {tab === "now" && <NowPanel session={session} path={path} tabs={tabs} />}
                         {tab === "events" && <EventsPanel path={`${path}/events`} />}
@@ -100,7 +104,7 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
                         {tab === "access" && <HandOff path={path} session={session} />}
                         {tab === "settings" && <SettingsPanel session={session} path={path} reload={reload} />}
                     </TabPanel>
-                </section>
+                </section>}
             </div>
             {saving && <SaveProfile session={session} path={path} onClose={() => setSaving(false)} />}
         </>

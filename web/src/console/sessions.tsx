@@ -183,7 +183,8 @@ function SessionTile({ session, pictures }: { session: Session; pictures: Pictur
     const { tone, word } = standing(session);
     return (
         <li ref={item} class="tile" data-tone={tone}>
-            <a href={link(["sessions", id])} aria-label={`Session ${session.name ?? id}: ${word}, ${holderText(session)}`}>
+            <a href={link(["sessions", id])}>
+                <span class="sr">Session </span>
                 <div class="tile-frame">
                     <span class="tile-blank"><Icon name="eye" /></span>
                     <canvas ref={canvas} width={0} aria-hidden="true" />

@@ -283,7 +283,7 @@ export interface ActorMessage {
     readonly enqueued_at: string;
     readonly wait_us: number | null;
     readonly handling_us: number | null;
-    readonly outcome: string;
+    readonly outcome: string | null;
     readonly note: string | null;
     readonly summary: Json;
 }
@@ -294,7 +294,7 @@ export interface Actor {
     readonly phase: string;
     readonly mailbox_depth: number;
     readonly oldest_waiting: Json;
-    readonly in_progress: readonly Json[];
+    readonly in_progress: readonly ActorMessage[];
     readonly last_error: Json;
     readonly next_timer: { readonly kind: string; readonly at: string } | null;
     readonly messages: number;

@@ -100,7 +100,7 @@ function literal(text: string, indent: string): string {
 
 /** Text on one line, plain where YAML reads it as the same text. */
 function scalar(text: string): string {
-    const plain = /^[A-Za-z_/.][A-Za-z0-9_ ./()+@-]*$/.test(text) && !/\s$/.test(text);
+    const plain = /^[A-Za-z_/.](?:[A-Za-z0-9_ ./()+@,;=?'%-]|:(?=\S))*$/.test(text) && !/\s$/.test(text);
     const meaning = /^(true|false|null|yes|no|on|off|y|n|~|\.nan|[-+]?\.inf)$/i.test(text) || /^[.\d]/.test(text);
     return plain && !meaning ? text : JSON.stringify(text);
 }
