@@ -10,6 +10,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
     persist_browser_session: false, reuse_browser_session: false, pin_saved_session_ip: false, is_saved_task: false,
     adaptive_caching: false, generate_script_on_terminal: false, run_sequentially: false, sanitize_on_finish: false,
     continue_on_failure: false, disable_cache: false, ignore_workflow_system_prompt: false, next_loop_on_failure: false,
+    complete_if_empty: false,
 };
 /** Fields of a workflow that are no settings. */
 const NOT_SETTINGS = new Set([
@@ -50,6 +51,8 @@ function pruned(item: object): unknown {
             return [["parameter_keys", value.map((used: { key?: unknown } | string) => (typeof used === "string" ? used : used.key))]];
         }
         if (ADDED.test(name) || isLeftOut(name, value)) return [];
+        // The server returns the parameter itself, and is given its key.
+        if (name === "loop_over") return [["loop_over_parameter_key", (value as { key: unknown }).key]];
         if (name === "loop_blocks" && Array.isArray(value)) return [[name, value.map((inner: object) => pruned(inner))]];
         return [[name, value]];
     });
