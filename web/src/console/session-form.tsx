@@ -71,7 +71,7 @@ export function NewSession({ onClose, profile }: { onClose: () => void; profile?
                     {(field) => <input {...field} name="start_url" type="url" placeholder="https://example.com" autofocus />}
                 </Field>
                 <div class="field-row">
-                    <Field label="Name" fault={fault("name")}>
+                    <Field label="Name" hint="Of one live session at a time." fault={fault("name")}>
                         {(field) => <input {...field} name="name" maxLength={100} placeholder="Price check" />}
                     </Field>
                     <Field label="Tags" hint="Separated by commas." fault={fault("tags")}>

@@ -1,7 +1,7 @@
 // The frame of the console: the brand, the navigation, the theme, notices, and the page of the present route.
 
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { DebugPage } from "./debug";
 import { EventsPage } from "./events-page";
@@ -67,12 +67,26 @@ export function App() {
     return (
         <>
             {present === null ? <SignIn /> : <Frame />}
-            <div class="notice-place" role="status" aria-live="polite">
-                {notice.value && (
-                    <p class="notice-text" data-bad={notice.value.bad}>{notice.value.text}</p>
-                )}
-            </div>
+            <Notice />
         </>
+    );
+}
+
+/** The report of the last action. It is a popover, so that it is above a modal dialog too. */
+function Notice() {
+    const place = useRef<HTMLDivElement>(null);
+    const shown = notice.value;
+    useEffect(() => {
+        const popover = place.current;
+        if (!popover) return;
+        if (popover.matches(":popover-open")) popover.hidePopover();
+        // Shown again, it is above a dialog that was opened meanwhile.
+        if (shown) popover.showPopover();
+    }, [shown]);
+    return (
+        <div ref={place} class="notice-place" popover="manual" role="status" aria-live="polite">
+            {shown && <p class="notice-text" data-bad={shown.bad}>{shown.text}</p>}
+        </div>
     );
 }
 
