@@ -75,16 +75,28 @@ async function accessOf(api: Api, session: string | null): Promise<Access> {
         await api.session(session ?? "");
         return { kind: "ticket", session: session ?? "" };
     }
-    const [quotas, drain] = await Promise.allSettled([
-        api.call("GET", "v1/quotas"),
-        api.call("GET", "admin/drain"),
-    ]);
-    const admin = drain.status === "fulfilled";
-    if (quotas.status === "fulfilled") return { kind: "organization", admin };
-    if (admin) return { kind: "operator" };
-    const cause: unknown = quotas.reason;
-    if (!(cause instanceof ApiError) || cause.code !== "key_insufficient") throw cause;
-    return { kind: /`drive`/.test(cause.message) ? "drive" : "watch" };
+    // One request after the other: the server delays answers to an address that sends many wrong keys.
+    const admin = await permits(api, "admin/drain");
+    try {
+        await api.call("GET", "v1/quotas");
+        return { kind: "organization", admin };
+    } catch (cause) {
+        if (!(cause instanceof ApiError) || !cause.refused) throw cause;
+        if (admin) return { kind: "operator" };
+        if (cause.code !== "key_insufficient") throw cause;
+        return { kind: /`drive`/.test(cause.message) ? "drive" : "watch" };
+    }
+}
+
+/** True if the credentials permit a request. Throws if the server does not know them, or does not answer. */
+async function permits(api: Api, path: string): Promise<boolean> {
+    try {
+        await api.call("GET", path);
+        return true;
+    } catch (cause) {
+        if (!(cause instanceof ApiError) || cause.status === 0 || cause.code === "credentials_invalid") throw cause;
+        return false;
+    }
 }
 
 /** The session of the last ticket, after a reload. */
