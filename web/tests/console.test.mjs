@@ -64,6 +64,12 @@ test("a wrong key is refused with a reason, and a right one is kept for this tab
     await page.reload();
     await field.waitFor();
     assert.equal(await page.evaluate((key) => JSON.stringify(sessionStorage).includes(key), KEY), false);
+
+    // A key in the fragment is taken out of the address.
+    await page.goto(`${fake.base}/console#apikey=${KEY}`);
+    await page.reload();
+    await heading(page, "Sessions");
+    assert.equal(page.url().includes(KEY), false);
     await leave(page);
 });
 

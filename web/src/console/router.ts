@@ -7,9 +7,12 @@ import { link, parseRoute } from "./address";
 export { link };
 
 const hash = signal(location.hash);
-window.addEventListener("hashchange", () => {
+window.addEventListener("hashchange", readAddress);
+
+/** Reads the present page from the address, after a change without an event. */
+export function readAddress(): void {
     hash.value = location.hash;
-});
+}
 
 export const route = computed(() => parseRoute(hash.value));
 
@@ -22,5 +25,5 @@ export function setQuery(changes: Readonly<Record<string, string>>): void {
     const { path, query } = route.peek();
     const next = { ...Object.fromEntries(query), ...changes };
     history.replaceState(history.state, "", link(path, next));
-    hash.value = location.hash;
+    readAddress();
 }

@@ -40,6 +40,7 @@ export function SessionsPage() {
     return (
         <>
             <Head title="Sessions" lead="Browsers that run, and the clients that use them.">
+                <a class="button" href="wall">The wall</a>
                 {create && (
                     <button class="button button-main" type="button" onClick={() => setCreating(true)}>
                         <Icon name="plus" /> New session

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 
 import { Api, ApiError } from "../api";
 import { type Credentials, forget, inAddress, keep, load } from "../credentials";
+import { readAddress } from "./router";
 
 /** The permissions of the present credentials. */
 export type Access =
@@ -120,6 +121,8 @@ export async function resume(): Promise<void> {
         // Without a store there is no former ticket.
     }
     const credentials = load(session);
+    // A key in the address is not a page.
+    readAddress();
     if (!credentials) {
         signedIn.value = null;
         return;
