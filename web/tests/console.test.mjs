@@ -118,9 +118,11 @@ test("sessions are pictures and a table, and filters find them", async () => {
     await page.getByText("1 session, 0 in use").waitFor();
     await page.getByLabel("Filter by name, id or holder").fill("nobody");
     await page.getByRole("button", { name: "Remove the filters" }).click();
+    const cleared = () => page.getByLabel("Filter by name, id or holder").inputValue();
+    await eventually(async () => assert.equal(await cleared(), ""));
     await page.getByLabel("Tags, separated by commas").fill("prices, red");
     await eventually(() => assert.deepEqual(asked.at(-1), ["prices", "red"]));
-    assert.match(page.url(), /tags=prices/);
+    await page.waitForURL(/tags=prices/);
     await leave(page);
 });
 
@@ -310,6 +312,10 @@ test("operators see messages, and filter them at the server", async () => {
     await eventually(() => assert.deepEqual(asked.at(-1), { limit: "100", outcome: "refused" }));
     await page.getByRole("row", { name: /^8 / }).getByRole("link", { name: "…8d1001" }).click();
     await eventually(() => assert.deepEqual(asked.at(-1), { limit: "100", actor: SESSION }));
+    await eventually(async () => assert.equal(await page.getByLabel("Actor").inputValue(), SESSION));
+    // A field keeps the focus while its text is a filter already.
+    await page.getByLabel("Kind").pressSequentially("be", { delay: 400 });
+    await eventually(() => assert.deepEqual(asked.at(-1), { limit: "100", actor: SESSION, kind: "be" }));
     await leave(page);
 });
 

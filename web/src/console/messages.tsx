@@ -57,7 +57,7 @@ export function MessagesPage() {
             </Head>
             <div class="toolbar" role="group" aria-label="Filters">
                 {FILTERS.map(([name, text]) => (
-                    <Search key={`${name}${query.get(name) ? "" : "-"}`} label={text} value={query.get(name) ?? ""} onChange={(value) => setQuery({ [name]: value })} />
+                    <Search key={name} label={text} value={query.get(name) ?? ""} onChange={(value) => setQuery({ [name]: value })} />
                 ))}
                 <select aria-label="Outcome" value={query.get("outcome") ?? ""} onChange={({ currentTarget }) => setQuery({ outcome: currentTarget.value })}>
                     <option value="">All outcomes</option>

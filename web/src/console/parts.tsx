@@ -356,8 +356,15 @@ export function Search({ label, value, onChange, placeholder }: {
     placeholder?: string;
 }) {
     const timer = useRef<number | undefined>(undefined);
+    const field = useRef<HTMLInputElement>(null);
+    useEffect(() => {
+        // A filter that was set elsewhere, or removed, is shown; a text that is being typed stays.
+        const shown = field.current;
+        if (shown && shown !== document.activeElement) shown.value = value;
+    }, [value]);
     return (
         <input
+            ref={field}
             class="search"
             type="search"
             aria-label={label}
