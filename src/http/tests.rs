@@ -301,9 +301,7 @@ async fn browsers_get_the_console_at_the_root_and_programs_get_json() {
     let answer = ask(TestRequest::get().uri("/").insert_header(html)).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
-    let vary: Vec<_> =
-        answer.headers.get_all("vary").map(|value| value.to_str().unwrap()).collect();
-    assert!(vary.contains(&"accept"), "{vary:?}");
+    assert!(answer.header("vary").contains("accept"), "{}", answer.header("vary"));
     let policy = answer.header("content-security-policy");
     assert!(policy.contains("frame-src 'self'; media-src 'self'"), "{policy}");
     assert!(!policy.contains("unsafe"), "{policy}");
