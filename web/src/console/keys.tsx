@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { ApiError } from "../api";
 import { useLoad } from "./load";
 import { Action, Await, Copy, Dialog, Fault, Field, Head, Icon, Pill, Status, Table } from "./parts";
-import { api } from "./state";
+import { access, api } from "./state";
 import type { ApiKey, Quota } from "./types";
 import { moment } from "./words";
 
@@ -78,6 +78,12 @@ const ROLES = [
     ["operator", "operator: also the pages of operators"],
 ] as const;
 
+/** True if the present key opens the pages of operators, which a key that makes operators must. */
+function mayMakeOperators(): boolean {
+    const present = access();
+    return present.kind === "operator" || (present.kind === "organization" && present.admin);
+}
+
 function NewKey({ path, onClose, onMade }: { path: string; onClose: () => void; onMade: (key: ApiKey) => void }) {
     const [failure, setFailure] = useState<ApiError | null>(null);
     const onSubmit = async (event: SubmitEvent) => {
@@ -101,7 +107,7 @@ function NewKey({ path, onClose, onMade }: { path: string; onClose: () => void; 
             <form class="form" onSubmit={(event) => void onSubmit(event)}>
                 {failure && <Fault of={failure} />}
                 <Field label="Name" hint="The program or person that uses it.">{(field) => <input {...field} name="label" required maxLength={100} autofocus />}</Field>
-                <Field label="Role">{(field) => <select {...field} name="role">{ROLES.map(([role, text]) => <option key={role} value={role}>{text}</option>)}</select>}</Field>
+                <Field label="Role">{(field) => <select {...field} name="role">{ROLES.filter(([role]) => role !== "operator" || mayMakeOperators()).map(([role, text]) => <option key={role} value={role}>{text}</option>)}</select>}</Field>
                 <Field label="Expires after days" hint="Empty: never.">{(field) => <input {...field} name="days" type="number" min="1" />}</Field>
                 <Field label="Only for sessions" hint="Ids separated by commas, for the roles watch and drive.">{(field) => <input {...field} name="sessions" placeholder="pbs_…" />}</Field>
                 <div class="dialog-actions">

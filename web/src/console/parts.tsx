@@ -73,7 +73,7 @@ export function Prose({ of }: { of: string }) {
 export function Fault({ of, retry }: { of: ApiError; retry?: (() => void) | undefined }) {
     const advice =
         of.code === "key_insufficient"
-            ? "Sign in with a key that has the role organization."
+            ? "Another key may permit it: sign out, and sign in with that one."
             : of.status === 0
               ? "Check that the server runs; the page tries again."
               : null;
