@@ -1,5 +1,5 @@
-// Bundles the pages into dist/: `view.html`, `wall.html`, `docs.html`, `assets/<name>-<hash>.{js,css}` and the
-// licence of the one library that they contain. The names of assets contain their hash, so browsers
+// Bundles the pages into dist/: `console.html`, `view.html`, `wall.html`, `docs.html`,
+// `assets/<name>-<hash>.{js,css}` and the licences of the libraries that they contain. The names of assets contain their hash, so browsers
 // may cache them for ever; the HTML files must be revalidated.
 
 import { build } from "esbuild";
@@ -10,7 +10,9 @@ import { fileURLToPath } from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 /** The pages, with the relative path from each to the root of the server. */
-const roots = { view: "../", wall: "", docs: "" };
+const roots = { view: "../", wall: "", docs: "", console: "" };
+/** The script of each page. */
+const scripts = { view: "view.ts", wall: "wall.ts", docs: "docs.ts", console: "console.tsx" };
 const pages = Object.keys(roots);
 
 await rm(dist, { recursive: true, force: true });
@@ -18,13 +20,15 @@ await mkdir(join(dist, "licenses"), { recursive: true });
 
 const { metafile } = await build({
     absWorkingDir: here,
-    entryPoints: pages.flatMap((page) => [`src/${page}.ts`, `src/styles/${page}.css`]),
+    entryPoints: pages.flatMap((page) => [`src/${scripts[page]}`, `src/styles/${page}.css`]),
     outdir: "dist/assets",
     entryNames: "[name]-[hash]",
     bundle: true,
     minify: true,
     format: "esm",
     target: "es2022",
+    jsx: "automatic",
+    jsxImportSource: "preact",
     legalComments: "none",
     metafile: true,
     logLevel: "warning",
@@ -63,6 +67,16 @@ const parts = [
     )),
 ];
 await writeFile(join(dist, "licenses/novnc.txt"), parts.join(`\n${"-".repeat(78)}\n\n`));
+
+const preact = await Promise.all(
+    ["preact", "@preact/signals", "@preact/signals-core"].map(async (name) => {
+        const folder = join(here, "node_modules", name);
+        const { version } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+        const licence = await readFile(join(folder, "LICENSE"), "utf8");
+        return `The console contains ${name} ${version}. Its licence follows.\n\n${licence}`;
+    }),
+);
+await writeFile(join(dist, "licenses/preact.txt"), preact.join(`\n${"-".repeat(78)}\n\n`));
 
 for (const [file, { bytes }] of Object.entries(metafile.outputs)) {
     console.log(`${file}  ${(bytes / 1024).toFixed(1)} kB`);

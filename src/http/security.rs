@@ -40,8 +40,14 @@ pub(super) fn frame_ancestors(settings: &Settings) -> String {
     if settings.embed_origins.is_empty() {
         NO_FRAMES.to_owned()
     } else {
-        format!("frame-ancestors 'self' {}", settings.embed_origins.join(" "))
+        frame_ancestors_and_self(settings)
     }
+}
+
+/// Returns the sources of frames as [`frame_ancestors`] does, with this server's own pages: the console
+/// frames the view.
+pub(super) fn frame_ancestors_and_self(settings: &Settings) -> String {
+    format!("frame-ancestors 'self' {}", settings.embed_origins.join(" ")).trim_end().to_owned()
 }
 
 /// Returns the rules for pages of other origins that may call the API, from `http.cors_origins`.

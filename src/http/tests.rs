@@ -265,9 +265,14 @@ async fn an_id_of_the_client_is_kept_if_it_is_harmless() {
 
 #[actix_web::test]
 async fn nothing_is_framed_unless_an_origin_may() {
+    for page in ["/wall", "/console"] {
+        let answer = ask(TestRequest::get().uri(page)).await;
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{page}");
+        assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"));
+    }
+    // The console frames the view.
     let answer = ask(TestRequest::get().uri("/view/pbs_1")).await;
-    assert_eq!(answer.header("x-frame-options"), "DENY");
-    assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"));
+    assert!(answer.header("content-security-policy").ends_with("frame-ancestors 'self'"));
 
     let embed_origins = vec!["https://a.example".to_owned()];
     let settings = Settings { embed_origins, ..Settings::default() };
@@ -290,6 +295,26 @@ async fn a_page_is_sent_once_and_then_known_by_its_tag() {
 
     let answer = ask(TestRequest::get().uri("/assets/../view.html")).await;
     assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("page_unknown")));
+}
+
+#[actix_web::test]
+async fn browsers_get_the_console_at_the_root_and_programs_get_json() {
+    let html = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let answer = ask(TestRequest::get().uri("/").insert_header(html)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    assert!(answer.header("vary").contains("accept"), "{}", answer.header("vary"));
+    let policy = answer.header("content-security-policy");
+    assert!(policy.contains("frame-src 'self'; media-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(ask(TestRequest::get().uri("/console")).await.text, answer.text);
+
+    for accept in ["application/json", "*/*"] {
+        let answer = ask(TestRequest::get().uri("/").insert_header(("accept", accept))).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("route_unknown")));
+    }
+    let answer = ask(TestRequest::post().uri("/").insert_header(html)).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("route_unknown")));
 }
 
 #[actix_web::test]

@@ -50,7 +50,7 @@ async fn links_follow_a_trusted_proxy_and_nobody_else() {
 #[tokio::test]
 async fn pages_name_what_they_load_relative_to_themselves() {
     let server = Setup::fakes().start().await;
-    for page in ["/wall", "/docs", "/view/pbs_1"] {
+    for page in ["/console", "/wall", "/docs", "/view/pbs_1"] {
         let html = server.client.get(page).await.text();
         for attribute in ["src=\"/", "href=\"/"] {
             assert!(!html.contains(attribute), "{page} has {attribute}");
@@ -61,6 +61,7 @@ async fn pages_name_what_they_load_relative_to_themselves() {
     for (page, moved) in [
         ("/wall/", "../wall"),
         ("/docs/", "../docs"),
+        ("/console/", "../console"),
         ("/view/pbs_1/", "../pbs_1"),
         ("/view/pbs_1//?a=b", "../../pbs_1?a=b"),
     ] {

@@ -67,12 +67,27 @@ export interface SessionFile {
     readonly name: string;
 }
 
+/** A fault in a field of a request. */
+export interface FieldFault {
+    readonly loc: readonly (string | number)[];
+    readonly msg: string;
+    readonly ctx?: { readonly line?: number | null } | null;
+}
+
+/** A part of a list, and the cursor of the next part. */
+export interface Part<T> {
+    readonly rows: T[];
+    readonly next: string | null;
+}
+
 /** A failed request. The status is 0 if there was no response. */
 export class ApiError extends Error {
     constructor(
         readonly status: number,
         readonly code: string | null,
         message: string,
+        /** The faults of a request whose fields are invalid. */
+        readonly faults: readonly FieldFault[] = [],
     ) {
         super(message);
         this.name = "ApiError";
@@ -101,6 +116,34 @@ export class Api {
     /** The server's time. Deadlines refer to it, and clocks differ. */
     now(): number {
         return Date.now() + this.#ahead;
+    }
+
+    /** Sends a request with a JSON body, if there is one, and returns the JSON of the answer; null without one. */
+    async call<T>(method: string, path: string, body?: unknown, patience = PATIENCE_MS): Promise<T> {
+        const sent = body === undefined ? null : JSON.stringify(body);
+        const answer = await this.#send(method, path, "application/json", sent, patience);
+        const text = await answer.text();
+        return (text === "" ? null : JSON.parse(text)) as T;
+    }
+
+    /** Loads a part of a list. */
+    async list<T>(path: string): Promise<Part<T>> {
+        const answer = await this.#get(path, "application/json");
+        return { rows: (await answer.json()) as T[], next: answer.headers.get("x-next-cursor") };
+    }
+
+    async blob(path: string): Promise<Blob> {
+        return (await this.#send("GET", path, "*/*", null, SAVING_PATIENCE_MS)).blob();
+    }
+
+    /** Opens a stream of server-sent events, from the event after `after` on. It ends with the signal only. */
+    async stream(path: string, after: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+        const url = new URL(path, ROOT);
+        url.searchParams.set("after", after);
+        const headers = { accept: "text/event-stream", ...header(this.credentials) };
+        const answer = await fetch(url, { headers, cache: "no-store", credentials: "omit", signal });
+        if (!answer.ok || !answer.body) throw await refusal(answer);
+        return answer.body;
     }
 
     async session(id: string): Promise<Session> {
@@ -240,8 +283,18 @@ async function refusal(answer: Response): Promise<ApiError> {
         const body = (await answer.json()) as { code?: unknown; detail?: unknown };
         if (typeof body.code === "string") code = body.code;
         if (typeof body.detail === "string") message = body.detail;
+        if (Array.isArray(body.detail)) {
+            const faults = body.detail as FieldFault[];
+            return new ApiError(answer.status, code, faults.map(faultText).join("; "), faults);
+        }
     } catch {
         // A proxy's error has no such body.
     }
     return new ApiError(answer.status, code, message);
+}
+
+/** A fault as text, with the name of its field unless the message names a line. */
+function faultText({ loc, msg, ctx }: FieldFault): string {
+    const field = loc.slice(1).join(".");
+    return field && !ctx?.line ? `${field}: ${msg}` : msg;
 }

@@ -1,7 +1,16 @@
 // Fetches the pictures of the visible tiles, a few at a time.
 
 import type { Api } from "./api";
-import type { Tile } from "./tile";
+
+/** A place that shows the picture of a session. */
+export interface PictureTarget {
+    readonly root: Element;
+    /** The session. */
+    readonly id: string;
+    /** True if the session may have a picture. */
+    readonly running: boolean;
+    draw(picture: ImageBitmap): void;
+}
 
 const EVERY_MS = 2_000;
 /** The number of simultaneous requests. Of a browser's six connections to a server, two stay free. */
@@ -9,24 +18,34 @@ const AT_ONCE = 4;
 
 export class Pictures {
     /** The visible tiles, with the time at which each is due. */
-    readonly #due = new Map<Tile, number>();
-    readonly #tiles = new Map<Element, Tile>();
-    readonly #underWay = new Set<Tile>();
+    readonly #due = new Map<PictureTarget, number>();
+    readonly #tiles = new Map<Element, PictureTarget>();
+    readonly #underWay = new Set<PictureTarget>();
     readonly #observer = new IntersectionObserver((entries) => this.#onSeen(entries), {
         rootMargin: "80px",
     });
     #timer: number | undefined;
 
+    readonly #onVisible = () => this.#pump();
+
     constructor(private readonly api: Api) {
-        document.addEventListener("visibilitychange", () => this.#pump());
+        document.addEventListener("visibilitychange", this.#onVisible);
     }
 
-    add(tile: Tile): void {
+    /** Ends all requests to come. */
+    stop(): void {
+        document.removeEventListener("visibilitychange", this.#onVisible);
+        window.clearTimeout(this.#timer);
+        this.#observer.disconnect();
+        this.#due.clear();
+    }
+
+    add(tile: PictureTarget): void {
         this.#tiles.set(tile.root, tile);
         this.#observer.observe(tile.root);
     }
 
-    drop(tile: Tile): void {
+    drop(tile: PictureTarget): void {
         this.#observer.unobserve(tile.root);
         this.#tiles.delete(tile.root);
         this.#due.delete(tile);
@@ -59,7 +78,7 @@ export class Pictures {
         }
     }
 
-    async #fetch(tile: Tile): Promise<void> {
+    async #fetch(tile: PictureTarget): Promise<void> {
         this.#underWay.add(tile);
         try {
             if (tile.running) {

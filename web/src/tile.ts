@@ -69,18 +69,23 @@ export class Tile {
     }
 
     draw(picture: ImageBitmap): void {
-        // Scaled down to the size of the tile: many full frames would exhaust a phone's memory.
-        const width = Math.min(picture.width, 640);
-        const height = Math.round((picture.height * width) / picture.width);
-        if (this.#picture.width !== width || this.#picture.height !== height) {
-            this.#picture.width = width;
-            this.#picture.height = height;
-        }
-        const context = this.#picture.getContext("2d");
-        if (context) {
-            context.imageSmoothingQuality = "high";
-            context.drawImage(picture, 0, 0, width, height);
-        }
-        this.root.dataset["picture"] = "true";
+        drawTile(picture, this.#picture, this.root);
     }
+}
+
+/** Draws a picture into the canvas of a tile, and marks the tile as one with a picture. */
+export function drawTile(picture: ImageBitmap, canvas: HTMLCanvasElement, tile: HTMLElement): void {
+    // Scaled down to the size of the tile: many full frames would exhaust a phone's memory.
+    const width = Math.min(picture.width, 640);
+    const height = Math.round((picture.height * width) / picture.width);
+    if (canvas.width !== width || canvas.height !== height) {
+        canvas.width = width;
+        canvas.height = height;
+    }
+    const context = canvas.getContext("2d");
+    if (context) {
+        context.imageSmoothingQuality = "high";
+        context.drawImage(picture, 0, 0, width, height);
+    }
+    tile.dataset["picture"] = "true";
 }

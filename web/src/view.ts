@@ -20,6 +20,7 @@ import { Expiry } from "./expiry";
 import { renderDraining } from "./draining";
 import { renderRefused } from "./refused";
 import { Files, type Place } from "./files";
+import { markFramed, reportToConsole } from "./framed";
 import { askForKey } from "./gate";
 import { PageInput, type Size } from "./input";
 import { KEYS, relay } from "./keyboard";
@@ -345,8 +346,11 @@ class View {
                 this.#ask(0);
                 break;
             case "browser-url":
+                renderPage(message);
+                break;
             case "browser-tabs":
                 renderPage(message);
+                reportToConsole(message);
                 break;
             case "server-draining":
                 renderDraining(message);
@@ -451,6 +455,7 @@ function sessionInAddress(): string {
 }
 
 async function open(): Promise<void> {
+    markFramed();
     const id = sessionInAddress();
     element("session-id").textContent = id;
     const ask = async (reason: string | null) => {

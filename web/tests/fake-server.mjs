@@ -20,6 +20,9 @@ const POLICY = [
     "base-uri 'none'",
     "form-action 'none'",
 ].join("; ");
+/** The console also frames the view, and plays recordings. */
+const CONSOLE_POLICY = `${POLICY}; frame-src 'self'; media-src 'self'`;
+const PAGES = { "/": "console.html", "/console": "console.html", "/wall": "wall.html", "/docs": "docs.html" };
 
 export const KEY = "key-of-the-tests";
 export const TICKET = "ticket-of-the-tests";
@@ -248,6 +251,11 @@ export async function startFake({ picture = testPicture() } = {}) {
         /** The number of requests for each kind of socket. */
         dials: {},
         runs: new Map(),
+        /**
+         * The answers of further routes, by method and path, such as `GET /v1/quotas`: a body, or a function of
+         * the URL and the request's body that returns a status and a body.
+         */
+        routes: new Map(),
         sockets: new Set(),
         base: "",
     };
@@ -363,18 +371,18 @@ export function profile(fields = {}) {
     return { browser_profile_id: "bp_0193af2c7e1b77ab8d10e2", name: "127.0.0.1", version: 1, ...fields };
 }
 
-const PAGES = { "/wall": "wall.html", "/docs": "docs.html" };
 
 async function answer(fake, request, response) {
     const url = new URL(request.url, "http://fake");
     const path = url.pathname;
-    const page = /^\/view\/[^/]+$/.test(path) ? "view.html" : PAGES[path] ?? null;
+    const page = /^\/view\/[^/]+$/.test(path) ? "view.html" : (PAGES[path] ?? null);
     const file = page ?? (/^\/assets\/[\w.-]+$/.test(path) ? path.slice(1) : null);
     if (file) {
         const media = MEDIA[file.split(".").at(-1)];
         const body = await readFile(dist + file).catch(() => null);
         if (!body) return void response.writeHead(404).end();
-        response.writeHead(200, { "content-type": media, "content-security-policy": POLICY });
+        const policy = file === "console.html" ? CONSOLE_POLICY : POLICY;
+        response.writeHead(200, { "content-type": media, "content-security-policy": policy });
         return void response.end(body);
     }
     const json = (status, body) => {
@@ -385,6 +393,14 @@ async function answer(fake, request, response) {
     const { headers } = request;
     if (headers["x-api-key"] !== KEY && headers["x-greenroom-ticket"] !== TICKET) {
         return json(403, { detail: "This API key is not known.", code: "credentials_invalid" });
+    }
+    const route = fake.routes.get(`${request.method} ${path}`);
+    if (route !== undefined) {
+        if (typeof route !== "function") return json(200, route);
+        const pieces = [];
+        for await (const piece of request) pieces.push(piece);
+        const text = Buffer.concat(pieces).toString();
+        return json(...route(url, text === "" ? null : JSON.parse(text)));
     }
     if (path === "/v1/browser_sessions") return json(200, [...fake.sessions.values()]);
     const [, saving] = /^\/v1\/browser_sessions\/([^/]+)\/profile$/.exec(path) ?? [];

@@ -150,6 +150,10 @@ test("a refused request is one sentence with the way out", () => {
 
 test("the root of the server is found below any path of a proxy", () => {
     for (const [page, expected] of [
+        ["http://h/", "http://h/"],
+        ["http://h/console#/runs", "http://h/"],
+        ["https://h/green/room/", "https://h/green/room/"],
+        ["https://h/green/room/console", "https://h/green/room/"],
         ["http://h/wall", "http://h/"],
         ["http://h/view/pbs_1?x=/view/y#apikey=k", "http://h/"],
         ["https://h/green/room/wall", "https://h/green/room/"],
