@@ -40,6 +40,7 @@ mod leaks;
 mod leases;
 mod matrix;
 mod occupancy;
+mod profile_faults;
 mod profile_states;
 mod profiles;
 mod proxies;
