@@ -103,6 +103,21 @@ impl Outcome {
     }
 }
 
+/// A change to files of this server.
+#[derive(Debug)]
+pub struct FileChange {
+    /// The kind of the change, in the form of a message's kind: `upload_extension`.
+    pub kind: &'static str,
+    /// The name of the sender, such as `http`.
+    pub sender: &'static str,
+    /// The name of the store that is changed.
+    pub receiver: &'static str,
+    /// The organization that owns the files.
+    pub organization: OrganizationId,
+    /// The details of the change, without secrets.
+    pub summary: Value,
+}
+
 /// The metadata of a message at the time of sending.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -417,6 +432,18 @@ impl Journal {
             push(&mut state.ring, &record, self.capacity.actor);
         }
         OpenEntry { journal: Arc::clone(self), record, log }
+    }
+
+    /// Records a change to files of this server, which no actor makes, as a message that has ended. It
+    /// belongs in the audit trail.
+    pub fn record(self: &Arc<Self>, change: FileChange, outcome: Outcome, note: Option<String>) {
+        let FileChange { kind, sender, receiver, organization, summary } = change;
+        let about = About { organization: Some(organization), ..About::default() };
+        let (sender, receiver) = (Name::from(sender), Name::from(receiver));
+        let sent = Sent { kind, sender, receiver, about, cause: None, summary, audited: true };
+        let entry = self.open(sent);
+        entry.started();
+        entry.ended(outcome, note);
     }
 
     fn log(&self, name: &Name) -> Option<Arc<ActorLog>> {

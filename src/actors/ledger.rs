@@ -23,11 +23,12 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::leak::{Leak, LeakKind};
 use crate::domain::occupancy::Occupancy;
+use crate::domain::profile::{Described, LARGEST_DESCRIPTION};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
 use crate::system::desktop::{Desktops, Files};
 use crate::system::leaks::{self, Known};
-use crate::system::objects::{ARTIFACTS, ObjectInfo, Objects, PROFILES};
+use crate::system::objects::{ARTIFACTS, ObjectError, ObjectInfo, Objects, PROFILES};
 use crate::system::process;
 
 /// The pause between two inspections.
@@ -223,7 +224,37 @@ impl Ledger {
         let ids: HashSet<_> = unnamed.iter().filter_map(|it| leaks::profile_of(&it.key)).collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let changed = profiles::modified(&self.db, &ids).await?;
-        Ok(leaks::archives(&self.objects, &unnamed, &changed))
+        let described = self.described(&unnamed).await;
+        Ok(leaks::archives(&self.objects, &unnamed, &changed, &described))
+    }
+
+    /// Returns those of these archives that the description of their profile names, or may name because
+    /// it cannot be read.
+    async fn described(&self, archives: &[ObjectInfo]) -> HashSet<String> {
+        let descriptions: HashSet<String> =
+            archives.iter().filter_map(|it| leaks::description_of(&it.key)).collect();
+        let mut described = HashSet::new();
+        for key in descriptions {
+            let read = match self.objects.read_bytes(&key, LARGEST_DESCRIPTION).await {
+                Ok(bytes) => serde_json::from_slice::<Described>(&bytes).ok(),
+                // The profile never had a row, or was removed with its description.
+                Err(ObjectError::Missing { .. }) => continue,
+                Err(cause) => {
+                    tracing::warn!("{key} is not inspected: {cause}");
+                    None
+                }
+            };
+            let is_beside =
+                |it: &&ObjectInfo| leaks::description_of(&it.key).as_ref() == Some(&key);
+            let beside = archives.iter().filter(is_beside);
+            let may_name = |archive: &&ObjectInfo| {
+                read.as_ref().is_none_or(|Described { versions, .. }| {
+                    versions.iter().any(|version| version.path == archive.key)
+                })
+            };
+            described.extend(beside.filter(may_name).map(|it| it.key.clone()));
+        }
+        described
     }
 
     /// Adds rows that claim a state which is not so, for example a live session without an actor.

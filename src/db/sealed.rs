@@ -24,10 +24,12 @@ pub(super) const SIGNER: &str = "webhooks.signer";
 pub(super) const FORMER_SIGNER: &str = "webhooks.former_signer";
 pub(super) const KEY_SIGNER: &str = "api_keys.signer";
 
-/// The member of a session's settings with the logins of its browser.
-pub(super) const LOGINS: &str = "http_credentials";
-/// The member of a login with its password.
-pub(super) const PASSWORD: &str = "password";
+/// The member of a session's settings with the logins of its browser, and that of a login with its
+/// password.
+pub(super) const LOGINS: (&str, &str) = ("http_credentials", "password");
+/// The member of a session's settings with the client certificates of its browser, and that of a
+/// certificate with its key.
+pub(super) const CERTIFICATES: (&str, &str) = ("client_certificates", "key_pem");
 
 /// The pattern of every sealed text.
 pub(super) const SEALED: &str = "sealed:v1:%";
@@ -82,16 +84,22 @@ pub(super) fn open_proxies(vault: &Vault, place: SecretLocation<'_>, members: &m
     }
 }
 
-/// Returns the passwords in the settings of a session's browser.
+/// Returns the passwords and the keys in the settings of a session's browser.
 pub(super) fn passwords(settings: Option<&mut Value>) -> impl Iterator<Item = &mut String> {
-    let logins = settings.and_then(|settings| settings.get_mut(LOGINS)?.as_array_mut());
-    logins.into_iter().flatten().filter_map(|login| match login.get_mut(PASSWORD) {
-        Some(Value::String(text)) => Some(text),
-        Some(_) | None => None,
+    let members = settings.and_then(Value::as_object_mut).into_iter().flatten();
+    let lists = members.filter_map(|(name, list)| {
+        let (_, secret) = [LOGINS, CERTIFICATES].into_iter().find(|(known, _)| known == name)?;
+        Some((secret, list.as_array_mut()?))
+    });
+    lists.flat_map(|(secret, entries)| {
+        entries.iter_mut().filter_map(move |entry| match entry.get_mut(secret) {
+            Some(Value::String(text)) => Some(text),
+            Some(_) | None => None,
+        })
     })
 }
 
-/// Seals the passwords in the settings of a session's browser.
+/// Seals the passwords and the keys in the settings of a session's browser.
 pub(super) fn seal_passwords(
     vault: &Vault,
     session: &str,

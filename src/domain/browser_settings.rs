@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::browser_policies::Policies;
+use super::client_certificates::{ClientCertificate, GivenCertificate, Problems};
 use super::http_credentials::HttpCredential;
 
 /// The time zones that Chromium knows, one name a line.
@@ -52,6 +53,9 @@ pub struct BrowserSettings {
     /// The certificates of further authorities that the browser trusts, each in PEM.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ca_certificates: Vec<String>,
+    /// The certificates with which the browser authenticates itself, by origin.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_certificates: Vec<ClientCertificate>,
     /// Chromium's policies, by name.
     #[serde(skip_serializing_if = "Policies::is_empty")]
     pub policies: Policies,
@@ -133,7 +137,8 @@ impl BrowserSettings {
     /// Returns the settings that may be recorded in a file: those without secrets.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
-        Self { http_credentials: Vec::new(), ..self.clone() }
+        let (http_credentials, client_certificates) = (Vec::new(), Vec::new());
+        Self { http_credentials, client_certificates, ..self.clone() }
     }
 
     /// Returns the settings whose values are not allowed.
@@ -188,7 +193,9 @@ impl BrowserSettings {
 }
 
 /// A change to the settings of a browser. A missing field keeps its value; null removes it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+///
+/// Client certificates are in force once they are opened, see [`SettingsPatch::opened`].
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SettingsPatch {
     #[serde(deserialize_with = "given")]
@@ -212,7 +219,11 @@ pub struct SettingsPatch {
     #[serde(deserialize_with = "given")]
     ca_certificates: Option<Option<Vec<String>>>,
     #[serde(deserialize_with = "given")]
+    client_certificates: Option<Option<Vec<GivenCertificate>>>,
+    #[serde(deserialize_with = "given")]
     policies: Option<Option<Policies>>,
+    #[serde(skip)]
+    opened: Option<Result<Vec<ClientCertificate>, Problems>>,
 }
 
 /// Distinguishes a field that is null from one that is missing.
@@ -225,6 +236,25 @@ where
 }
 
 impl SettingsPatch {
+    /// The client certificates that are not opened yet.
+    pub fn unopened(&self) -> Option<&[GivenCertificate]> {
+        self.client_certificates.as_ref()?.as_deref().filter(|_| self.opened.is_none())
+    }
+
+    /// Returns the same change with its client certificates, or with their faults.
+    #[must_use]
+    pub fn opened(self, certificates: Result<Vec<ClientCertificate>, Problems>) -> Self {
+        Self { opened: Some(certificates), ..self }
+    }
+
+    /// Returns the wrong fields of the client certificates: the path below the list, and the reason.
+    pub fn certificate_problems(&self) -> &[(String, String)] {
+        match &self.opened {
+            Some(Err(problems)) => problems,
+            Some(Ok(_)) | None => &[],
+        }
+    }
+
     /// Returns the settings after the change. A locale gets the spelling of BCP 47.
     #[must_use]
     pub fn applied_to(&self, settings: &BrowserSettings) -> BrowserSettings {
@@ -252,6 +282,11 @@ impl SettingsPatch {
                 .ca_certificates
                 .clone()
                 .map_or(was.ca_certificates, Option::unwrap_or_default),
+            client_certificates: match (&self.client_certificates, &self.opened) {
+                (Some(Some(_)), Some(Ok(opened))) => opened.clone(),
+                (Some(_), _) => Vec::new(),
+                (None, _) => was.client_certificates,
+            },
             policies: self.policies.clone().map_or(was.policies, Option::unwrap_or_default),
         }
     }
@@ -274,6 +309,7 @@ impl SettingsPatch {
             ("flags", self.flags.is_some()),
             ("http_credentials", self.http_credentials.is_some()),
             ("ca_certificates", self.ca_certificates.is_some()),
+            ("client_certificates", self.client_certificates.is_some()),
             ("policies", self.policies.is_some()),
         ];
         fields.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
@@ -311,6 +347,9 @@ impl SettingsPatch {
         }
         if next.ca_certificates != settings.ca_certificates {
             check("ca_certificates", Value::Null, change);
+        }
+        if next.client_certificates != settings.client_certificates {
+            check("client_certificates", Value::Null, change);
         }
         if next.policies != settings.policies {
             check("policies", json!(next.policies), change);
@@ -400,6 +439,35 @@ mod tests {
         ] {
             assert!(serde_json::from_value::<SettingsPatch>(patch).is_err());
         }
+    }
+
+    #[test]
+    fn client_certificates_are_in_force_once_they_are_opened_and_stay_while_the_browser_runs() {
+        let given = json!([{ "origin": "https://a.example", "pfx_base64": "hunter2" }]);
+        let patch: SettingsPatch =
+            serde_json::from_value(json!({ "client_certificates": given })).unwrap();
+        assert_eq!(patch.unopened().map(<[_]>::len), Some(1));
+        assert!(!format!("{patch:?}").contains("hunter2"));
+        let faults = patch.clone().opened(Err(vec![("[0]".to_owned(), "wrong".to_owned())]));
+        assert_eq!(faults.certificate_problems().len(), 1);
+        assert_eq!(faults.applied_to(&BrowserSettings::default()), BrowserSettings::default());
+        let certificate = ClientCertificate {
+            origin: "https://a.example".to_owned(),
+            cert_pem: "certificate".to_owned(),
+            key_pem: "hunter2".into(),
+        };
+        let patch = patch.opened(Ok(vec![certificate]));
+        assert!(patch.unopened().is_none() && patch.certificate_problems().is_empty());
+        let fixed = patch.fixed(&BrowserSettings::default());
+        assert_eq!((fixed.len(), fixed[0].field.as_str()), (1, "client_certificates"));
+        let settings = patch.applied_to(&BrowserSettings::default());
+        assert_eq!(settings.client_certificates.len(), 1);
+        assert_eq!(patch.fixed(&settings), []);
+        assert_eq!(settings.without_secrets(), BrowserSettings::default());
+        let removal: SettingsPatch =
+            serde_json::from_value(json!({ "client_certificates": null })).unwrap();
+        assert!(removal.unopened().is_none());
+        assert_eq!(removal.applied_to(&settings), BrowserSettings::default());
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::{Certificate, TbsCertificate};
 
 /// The most certificates of a session.
 const MOST: usize = 20;
@@ -67,6 +67,15 @@ fn check(pem: &str, now: DateTime<Utc>) -> Result<(), String> {
     if tbs.get::<KeyUsage>().ok().flatten().is_some_and(|(_, usage)| !signs(usage)) {
         return Err(format!("{} may not sign certificates (key usage)", tbs.subject));
     }
+    check_validity(tbs, now)
+}
+
+/// Checks that a certificate is valid at this time.
+///
+/// # Errors
+///
+/// Returns the reason, as a lower-case phrase.
+pub fn check_validity(tbs: &TbsCertificate, now: DateTime<Utc>) -> Result<(), String> {
     let seconds = |time: x509_cert::time::Time| {
         i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
     };

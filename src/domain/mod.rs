@@ -9,6 +9,7 @@ pub mod browser_policies;
 pub mod browser_settings;
 pub mod certificates;
 pub mod checksum;
+pub mod client_certificates;
 pub mod control;
 pub mod deadlines;
 pub mod debug_session;

@@ -171,6 +171,9 @@ pub struct VersionRecord {
     pub created_at: DateTime<Utc>,
 }
 
+/// The largest description of a profile, in bytes.
+pub const LARGEST_DESCRIPTION: u64 = 8 * 1024 * 1024;
+
 /// A profile with its versions, as it is stored beside its archives. A server without its rows
 /// restores it from there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, ServiceConfig, get, post, resource as at};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -13,6 +14,7 @@ use super::body::{PathId, RawBody};
 use super::caller::Caller;
 use super::front::Front;
 use super::problem::Problem;
+use crate::actors::journal::{FileChange, Outcome};
 use crate::domain::extension::Extension;
 use crate::domain::ids::ExtensionId;
 use crate::system::extensions::{ExtensionError, Extensions};
@@ -76,6 +78,26 @@ async fn stored<T: Send + 'static>(
     })
 }
 
+/// Records a change of the store, made or not, in the audit trail.
+fn record<T>(
+    front: &Front,
+    caller: Caller,
+    kind: &'static str,
+    summary: Value,
+    changed: &Result<T, Problem>,
+) {
+    let (outcome, note) = match changed {
+        Ok(_) => (Outcome::Done, None),
+        Err(problem) if problem.status.is_client_error() => {
+            (Outcome::Refused, Some(problem.to_string()))
+        }
+        Err(problem) => (Outcome::Failed, Some(problem.to_string())),
+    };
+    let organization = caller.organization;
+    let change = FileChange { kind, sender: "http", receiver: "extensions", organization, summary };
+    front.world.journal.record(change, outcome, note);
+}
+
 /// Returns an extension of the caller's organization.
 pub(super) async fn find(
     front: &Front,
@@ -108,8 +130,19 @@ pub async fn upload(
     let now = front.world.clock.now();
     let (organization, id) = (caller.organization, front.world.mint.mint(now));
     let allowed = front.world.settings.browsers.permissions.clone();
+    let archive_bytes = bytes.len();
     let add = move |store: Extensions| store.add(organization, id, &bytes, &allowed, now);
-    Ok(Json(stored(&front, add).await?.into()))
+    let added = stored(&front, add).await;
+    let key = caller.key;
+    let summary = match &added {
+        Ok(Extension { name, version, sha256, .. }) => json!({
+            "api_key_id": key, "extension_id": id, "name": name, "version": version,
+            "sha256": sha256, "archive_bytes": archive_bytes,
+        }),
+        Err(_) => json!({ "api_key_id": key, "archive_bytes": archive_bytes }),
+    };
+    record(&front, caller, "upload_extension", summary, &added);
+    Ok(Json(added?.into()))
 }
 
 /// Returns the extensions of the organization, newest first.
@@ -170,6 +203,9 @@ pub async fn delete(
         store.delete(organization, id)?;
         Ok(found)
     };
-    let found = stored(&front, remove).await?;
-    found.map(|found| Json(found.into())).ok_or_else(|| Problem::unknown::<ExtensionId>(id))
+    let found = stored(&front, remove).await;
+    let found = found.and_then(|found| found.ok_or_else(|| Problem::unknown::<ExtensionId>(id)));
+    let summary = json!({ "api_key_id": caller.key, "extension_id": id });
+    record(&front, caller, "delete_extension", summary, &found);
+    Ok(Json(found?.into()))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 const LONGEST_INPUT: usize = 1024;
 
 /// Members that hold secrets, of which an error repeats nothing.
-const SECRET: [&str; 1] = ["http_credentials"];
+const SECRET: [&str; 2] = ["http_credentials", "client_certificates"];
 
 /// The part of a request that a field belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

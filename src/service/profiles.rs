@@ -10,7 +10,9 @@ use crate::actors::profiles::{archive_path, describe, description_path, take_bac
 use crate::db;
 use crate::domain::ids::{OrganizationId, ProfileId, SessionId};
 use crate::domain::labels::Name;
-use crate::domain::profile::{Described, Origin, ProfileRecord, VersionRecord};
+use crate::domain::profile::{
+    Described, LARGEST_DESCRIPTION, Origin, ProfileRecord, VersionRecord,
+};
 use crate::domain::session::SessionRecord;
 use crate::service::core::Core;
 use crate::service::error::ServiceError;
@@ -171,9 +173,6 @@ pub async fn live_writers(
     let known = db::sessions::of_ids(&core.db, &writers).await?;
     Ok(known.iter().filter(|it| !it.status.is_final()).map(|it| it.id).collect())
 }
-
-/// The largest description of a profile, in bytes.
-const LARGEST_DESCRIPTION: u64 = 8 * 1024 * 1024;
 
 /// The outcome of a restoration.
 #[derive(Debug, Default, Serialize)]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::browser;
 use super::confine;
 use super::confine::place::NoUsers;
+use super::desktop::client_certificates;
 use super::egress::{self, Mode};
 use super::film;
 use super::limits;
@@ -117,6 +118,7 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
             sandbox,
             ffmpeg(settings, films).await,
             ipcrm(settings),
+            nss(settings),
             fonts(settings).await,
         ])
         .chain(machine)
@@ -290,6 +292,22 @@ fn ipcrm(settings: &Settings) -> Check {
     }
 }
 
+/// The tools that give browsers their client certificates.
+fn nss(settings: &Settings) -> Check {
+    let (name, package) = ("client_certificates", client_certificates::PACKAGE);
+    let hint = format!("install the Debian package `{package}`, or run `scripts/setup`");
+    let mut paths = Vec::new();
+    for tool in client_certificates::TOOLS {
+        let Some(path) = find(Path::new(tool), &settings.path) else {
+            let found =
+                format!("{tool} is missing: sessions with client certificates do not start");
+            return Check::new(name, found, Some((Verdict::Warning, &hint)));
+        };
+        paths.push(path.display().to_string());
+    }
+    Check::new(name, paths.join(", "), None)
+}
+
 /// Scripts that need their own font: name, fontconfig pattern and Debian package.
 const FONTS: [(&str, &str, &str); 4] = [
     ("Japanese", ":lang=ja", "fonts-noto-cjk"),
@@ -384,6 +402,15 @@ mod tests {
         assert!(of("chromium").found.contains("Chromium"), "{:?}", of("chromium"));
         assert_eq!(of("x11vnc").verdict, Verdict::Ok, "{:?}", of("x11vnc"));
         assert_eq!(of("ffmpeg").verdict, Verdict::Warning, "{:?}", of("ffmpeg"));
+        assert_eq!(
+            of("client_certificates").verdict,
+            Verdict::Ok,
+            "{:?}",
+            of("client_certificates")
+        );
+        let bare = nss(&Settings { path: "/nonexistent".to_owned(), ..Settings::default() });
+        assert_eq!(bare.verdict, Verdict::Warning);
+        assert!(bare.hint.as_deref().unwrap().contains("libnss3-tools"), "{bare:?}");
         let fonts = of("fonts");
         let is_whole = fonts.found == "Japanese, Chinese, Korean, emoji";
         assert_eq!(is_whole, fonts.verdict == Verdict::Ok, "{fonts:?}");

@@ -1,9 +1,10 @@
 //! Browser extensions in the API: uploaded, checked, listed, deleted, and given to sessions.
 
+use greenroom::db::audit_events::{self, Filter};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Setup;
+use crate::support::{Setup, eventually};
 
 fn manifest(permissions: &[&str]) -> String {
     let manifest = json!({
@@ -57,5 +58,32 @@ async fn an_extension_is_uploaded_checked_listed_and_deleted() {
 
     assert_eq!(client.send(Method::DELETE, &path, None).await.ok(), added);
     client.get(&path).await.problem(404, "extension_unknown");
+
+    // The audit trail has each change, and who tried another.
+    let database = server.database().await;
+    let of = async |kind: &str, count: usize| {
+        let filter = Filter { kind: Some(kind.to_owned()), ..Filter::default() };
+        eventually("the trail is stored", async || {
+            let found = audit_events::list(&database, filter.clone(), None, 10).await.unwrap();
+            (found.len() == count).then_some(found)
+        })
+        .await
+    };
+    let deletions = of("delete_extension", 2).await;
+    let outcomes: Vec<_> = deletions.iter().map(|event| event.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["done", "refused"]);
+    assert_eq!(deletions[0].summary["extension_id"], id);
+    assert_ne!(deletions[0].organization, deletions[1].organization);
+    let uploads = of("upload_extension", 6).await;
+    let outcomes: Vec<_> = uploads.iter().map(|event| event.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["refused", "refused", "refused", "refused", "refused", "done"]);
+    let first = &uploads[5];
+    assert_eq!((&first.sender, &first.receiver), (&"http".to_owned(), &"extensions".to_owned()));
+    assert_eq!(first.summary["sha256"], added["sha256"]);
+    assert!(first.summary["api_key_id"].is_string(), "{}", first.summary);
+    assert!(uploads[1].summary["note"].as_str().unwrap().contains("extension_permissions_allow"));
+    let messages = server.operator().get("/admin/messages?kind=upload_extension").await.ok();
+    assert_eq!(messages["messages"].as_array().unwrap().len(), 6, "{messages:#}");
+    database.close();
     server.stop().await;
 }

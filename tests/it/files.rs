@@ -98,9 +98,9 @@ async fn a_file_is_uploaded_read_renamed_and_deleted_and_ends_with_its_session()
         let wrong = client.send(Method::POST, &path, Some(json!(body))).await.wrong_fields();
         assert!(wrong.contains_key("query.name"), "{wrong:?}");
     }
-    let form = [("content-type", "multipart/form-data; boundary=x")];
+    let mixed = [("content-type", "multipart/mixed; boundary=x")];
     let path = format!("{}?name=x", files(&id));
-    let answer = client.send_with(Method::POST, &path, None, &form).await.unwrap();
+    let answer = client.send_with(Method::POST, &path, None, &mixed).await.unwrap();
     answer.problem(415, "media_type_unsupported");
 
     client.close(&id).await.ok();
@@ -109,6 +109,62 @@ async fn a_file_is_uploaded_read_renamed_and_deleted_and_ends_with_its_session()
         assert!(gone["detail"].as_str().unwrap().contains("/artifacts"), "{gone}");
     }
     client.get(&files("pbs_1")).await.problem(404, "session_unknown");
+    server.stop().await;
+}
+
+/// The parts of a form, each with its header fields and its content.
+fn form(parts: &[(&str, &str)]) -> String {
+    let parts = parts.iter().map(|(disposition, content)| {
+        format!(
+            "--line\r\nContent-Disposition: form-data; {disposition}\r\n\
+             Content-Type: text/plain\r\n\r\n{content}\r\n"
+        )
+    });
+    parts.chain(["--line--\r\n".to_owned()]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_as_a_form_under_the_same_limits() {
+    let server = Setup::fakes().set("desktop.uploads.max_file_mib", "1").start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let http = reqwest::Client::new();
+    let send = async |query: &str, body: String| {
+        let url = format!("{}{}{query}", client.base, files(&id));
+        let request = http.post(url).header("x-api-key", client.key());
+        let request = request.header("content-type", "multipart/form-data; boundary=line");
+        let answer = request.body(body).send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer { status, headers, bytes: answer.bytes().await.unwrap().to_vec() }
+    };
+    let text = (r#"name="comment""#, "a text field");
+    let file = (r#"name="file"; filename="../a b.txt""#, "hello\r\n--lin");
+    let stored = send("", form(&[text, file, text])).await.ok();
+    assert_eq!((&stored["name"], &stored["file_size"]), (&json!("a b.txt"), &json!(12)));
+    assert_eq!(stored["checksum"], Checksum::of(b"hello\r\n--lin"));
+    let named = send("?name=c.txt", form(&[file])).await.ok();
+    assert_eq!(named["name"], "c.txt", "the query comes first");
+
+    let expected = ["uploads/a b.txt", "uploads/c.txt"];
+    let long = "x".repeat(70_000);
+    for (parts, reason) in [
+        (vec![text], "a part with a file"),
+        (vec![], "a part with a file"),
+        (vec![file, file], "one file"),
+        (vec![(r#"name="long""#, long.as_str()), file], "65536 bytes"),
+        (vec![text; 21], "first 20 parts"),
+    ] {
+        let wrong = send("", form(&parts)).await.wrong_fields();
+        assert!(wrong["body.file"].contains(reason), "{wrong:?}");
+        assert_eq!(names(client, &id).await, expected, "{reason}");
+    }
+    let large = "x".repeat((1 << 20) + 1);
+    let large = (r#"name="file"; filename="large""#, large.as_str());
+    send("", form(&[large])).await.problem(413, "file_too_large");
+    let whole = form(&[file]);
+    let cut = whole[..whole.len() - 12].to_owned();
+    send("", cut).await.problem(400, "body_unreadable");
+    assert_eq!(names(client, &id).await, expected, "nothing is left of those");
     server.stop().await;
 }
 

@@ -41,6 +41,7 @@ mod leases;
 mod matrix;
 mod occupancy;
 mod pool;
+mod profile_faults;
 mod profile_states;
 mod profiles;
 mod proxies;

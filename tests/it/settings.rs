@@ -124,6 +124,71 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wrong_client_certificates_are_refused_by_name_before_anything_starts() {
+    use base64::Engine as _;
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let file = base64(include_bytes!("../tls/ann.p12"));
+    let (bob, key) = (include_str!("../tls/bob.pem"), include_str!("../tls/bob.key"));
+    let other_key = include_str!("../tls/ann.key");
+    let of = |origin: &str, key: &str| json!({ "origin": origin, "cert_pem": bob, "key_pem": key });
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let wrong = json!([
+        { "origin": "https://a.example", "pfx_base64": file, "passphrase": "hunter2" },
+        { "origin": "https://b.example", "pfx_base64": base64(b"hunter2") },
+        of("https://c.example", other_key),
+        of("https://d.example/path", key),
+        of("https://e.example", key),
+        of("https://E.example:443", key),
+    ]);
+    let asked = json!({ "settings": { "client_certificates": wrong, "locale": "de_DE" } });
+    let refused = client.post("/v1/browser_sessions", asked).await;
+    let text = String::from_utf8_lossy(&refused.bytes).into_owned();
+    for secret in ["hunter2", &file[..40], key.lines().nth(1).unwrap()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let refused = refused.wrong_fields();
+    let expected = [
+        ("body.settings.client_certificates.0.passphrase", "does not open the file"),
+        ("body.settings.client_certificates.1.pfx_base64", "is no PKCS#12 file"),
+        ("body.settings.client_certificates.2.key_pem", "does not belong to the first certificate"),
+        ("body.settings.client_certificates.3.origin", "expected an origin"),
+        ("body.settings.client_certificates.5.origin", "another certificate has this origin"),
+        ("body.settings.locale", "expected a language tag"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for (field, reason) in expected {
+        assert!(refused[field].contains(reason), "{refused:?}");
+    }
+    for odd in
+        [json!([{ "origin": 1, "key_pem": "hunter2" }]), json!(["hunter2"]), json!("hunter2")]
+    {
+        let asked = json!({ "settings": { "client_certificates": odd } });
+        let refused = client.post("/v1/browser_sessions", asked).await;
+        assert_eq!(refused.status, 422);
+        assert!(!String::from_utf8_lossy(&refused.bytes).contains("hunter2"));
+    }
+    assert_eq!(client.list().await.len(), 0);
+
+    // The programs of this server have no namespaces.
+    let right = json!({ "client_certificates": [of("https://a.example", key)] });
+    let failed = client.ask_for_session(json!({ "settings": right })).await;
+    let failed = failed.problem(424, "policies_unavailable");
+    assert!(failed.to_string().contains("client_certificates"), "{failed:#}");
+
+    // A running browser keeps what it has.
+    let id = client.session_id().await;
+    let refused = patch(client, &id, right).await.wrong_fields();
+    assert!(refused["body.settings.client_certificates"].contains("needs a new session"));
+    let wrong = json!({ "client_certificates": [of("https://a.example", other_key)] });
+    let refused = patch(client, &id, wrong).await.wrong_fields();
+    assert!(refused.contains_key("body.settings.client_certificates.0.key_pem"), "{refused:?}");
+    patch(client, &id, json!({ "client_certificates": null })).await.ok();
+    assert!(!server.log().contains("hunter2"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_policies_and_wrong_certificates_are_refused_by_name() {
     let server =
         Setup::fakes().set("isolation.policies_allow", r#"["PrintingEnabled"]"#).start().await;

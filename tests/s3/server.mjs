@@ -2,8 +2,13 @@
 //
 //   node server.mjs HOST PORT DIRECTORY BUCKET
 //
+// While there is a file DIRECTORY.stall with a method and the end of a path, such as `PUT .tar.zst`,
+// requests of that kind wait, and DIRECTORY.stalled names the last of them. One whose client leaves
+// meanwhile has no effect.
+//
 // It prints `listening on HOST:PORT`. The one key is S3RVER, and its secret the same.
 import crypto from "node:crypto";
+import fs from "node:fs";
 import S3rver from "s3rver";
 
 const [host, port, directory, bucket] = process.argv.slice(2);
@@ -39,6 +44,20 @@ function isSigned(request) {
     return key !== "S3RVER" || given === signature(request, scope.split("/"), names.split(";"));
 }
 
+/** Resolves with true when a request may go on, and with false if its client has left. */
+async function admitted(request) {
+    let left = false;
+    request.socket.once("close", () => (left = true));
+    while (fs.existsSync(`${directory}.stall`)) {
+        const [method, end] = fs.readFileSync(`${directory}.stall`, "utf8").split(" ");
+        if (request.method !== method || !request.url.split("?")[0].endsWith(end)) break;
+        if (left) return false;
+        fs.writeFileSync(`${directory}.stalled`, `${request.method} ${request.url}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    return !left;
+}
+
 const server = new S3rver({
     address: host,
     port: Number(port),
@@ -47,6 +66,7 @@ const server = new S3rver({
     configureBuckets: [{ name: bucket }],
 });
 server.middleware.unshift(async (context, next) => {
+    if (!(await admitted(context.req))) return;
     if (isSigned(context.req)) return next();
     context.status = 403;
     context.type = "application/xml";

@@ -126,6 +126,7 @@ fn needs_a_start(settings: &BrowserSettings) -> bool {
         flags,
         extensions,
         ca_certificates,
+        client_certificates,
         policies,
         timezone,
         geolocation: _,
@@ -141,6 +142,7 @@ fn needs_a_start(settings: &BrowserSettings) -> bool {
         || !flags.is_empty()
         || !extensions.is_empty()
         || !ca_certificates.is_empty()
+        || !client_certificates.is_empty()
         || !policies.is_empty()
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::Db;
 use super::super::query::DbError;
 use super::super::sealed::{
-    BROWSER, ECHO, LOGINS, PASSWORD, PROXY, Secrets, open_proxies, opened, passwords,
+    BROWSER, CERTIFICATES, ECHO, LOGINS, PROXY, Secrets, open_proxies, opened, passwords,
     seal_passwords, seal_proxies, seal_proxy,
 };
 use super::super::values::{Reader, json, stored};
@@ -144,19 +144,31 @@ impl From<&SessionSpec> for EgressColumns {
     }
 }
 
-/// The column of the settings, with passwords that are not sealed; null if none is given.
+/// The column of the settings, with passwords and keys that are not sealed; null if none is given.
 pub(super) fn settings(settings: &BrowserSettings) -> Option<Value> {
     if *settings == BrowserSettings::default() {
         return None;
     }
     let mut column = json(settings);
-    let logins = column.get_mut(LOGINS).and_then(Value::as_array_mut).into_iter().flatten();
-    for (login, credential) in logins.zip(&settings.http_credentials) {
-        if let Some(members) = login.as_object_mut() {
-            members.insert(PASSWORD.to_owned(), credential.password.expose().into());
+    let logins = settings.http_credentials.iter().map(|it| it.password.expose());
+    add_secrets(&mut column, LOGINS, logins);
+    let keys = settings.client_certificates.iter().map(|it| it.key_pem.expose());
+    add_secrets(&mut column, CERTIFICATES, keys);
+    Some(column)
+}
+
+/// Adds the secrets to the entries of a list, which are serialized without them.
+fn add_secrets<'a>(
+    column: &mut Value,
+    (list, secret): (&str, &str),
+    texts: impl Iterator<Item = &'a str>,
+) {
+    let entries = column.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    for (entry, text) in entries.zip(texts) {
+        if let Some(members) = entry.as_object_mut() {
+            members.insert(secret.to_owned(), text.into());
         }
     }
-    Some(column)
 }
 
 /// The column of the tags, which is null if there are none.

@@ -12,6 +12,7 @@ use crate::db::{
 };
 use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
+use crate::domain::client_certificates::ClientCertificate;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::egress::{EgressIdentity, EgressLists, NetworkLevel};
@@ -91,6 +92,11 @@ fn credential() -> HttpCredential {
     HttpCredential { origin, username, password: "secret".into() }
 }
 
+fn certificate() -> ClientCertificate {
+    let (origin, cert_pem) = ("https://a.example".to_owned(), "certificate".to_owned());
+    ClientCertificate { origin, cert_pem, key_pem: "key".into() }
+}
+
 fn any_spec() -> impl Strategy<Value = SessionSpec> {
     let url = prop::option::of("https://[a-z]{1,8}\\.example/[a-z?=&%0-9]{0,8}");
     (200..=7680_u32, 200..=7680_u32, url, 0..u32::MAX, any::<bool>()).prop_map(
@@ -112,6 +118,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             settings: BrowserSettings {
                 locale: some.then(|| "de-DE".to_owned()),
                 http_credentials: some.then(credential).into_iter().collect(),
+                client_certificates: some.then(certificate).into_iter().collect(),
                 ..BrowserSettings::default()
             },
             profile: some.then(|| ProfileUse {

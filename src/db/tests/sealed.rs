@@ -6,6 +6,7 @@ use super::webhooks::webhook;
 use crate::db::store::Store as _;
 use crate::db::testing::{TestDb, mint, on_both, time, workflow};
 use crate::db::{Db, api_keys, runs, sessions, webhooks, workflows};
+use crate::domain::client_certificates::ClientCertificate;
 use crate::domain::hmac::Signer;
 use crate::domain::http_credentials::HttpCredential;
 use crate::domain::quota::Limits;
@@ -16,6 +17,7 @@ use crate::domain::tenancy::ApiKey;
 use crate::domain::webhook::Webhook;
 
 const PASSWORD: &str = "swordfish";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
 /// One row of each kind that contains secrets.
 struct Rows {
@@ -40,6 +42,11 @@ async fn written(db: &Db, world: &TestDb) -> Rows {
         origin: "https://a.example".to_owned(),
         username: "ann".to_owned(),
         password: PASSWORD.into(),
+    }];
+    session.spec.settings.client_certificates = vec![ClientCertificate {
+        origin: "https://a.example".to_owned(),
+        cert_pem: "certificate".to_owned(),
+        key_pem: KEY.into(),
     }];
     db.insert_session(session.clone(), Limits::default()).await.unwrap();
     let run = RunRecord { request: with_proxy(), ..tenant.run(1) };
@@ -79,6 +86,7 @@ async fn at_rest(world: &TestDb, rows: &Rows) -> String {
     let proxy = session.spec.proxy.unwrap();
     let mut all = format!("{proxy} {} {} {}", session.spec.echo, run.request, workflow.settings);
     all += session.spec.settings.http_credentials[0].password.expose();
+    all += session.spec.settings.client_certificates[0].key_pem.expose();
     if world.postgres.is_none() {
         for name in ["greenroom.db", "greenroom.db-wal"] {
             let bytes = std::fs::read(world.dir.join(name)).unwrap_or_default();
@@ -91,7 +99,7 @@ async fn at_rest(world: &TestDb, rows: &Rows) -> String {
 fn secrets() -> Vec<String> {
     let signers = [b"one".as_slice(), b"none", b"key"];
     let signers = signers.map(|key| Signer::of(key).to_hex());
-    signers.into_iter().chain([PASSWORD.to_owned()]).collect()
+    signers.into_iter().chain([PASSWORD, KEY].map(str::to_owned)).collect()
 }
 
 #[test]
@@ -123,7 +131,8 @@ fn rows_of_before_are_read_and_sealed_once() {
         let rows = written(&world.db, world).await;
         let db = world.db.clone().sealed_with(Vault::new([7; 32]));
         are_read(&db, &rows).await;
-        assert!(at_rest(world, &rows).await.contains(PASSWORD));
+        let before = at_rest(world, &rows).await;
+        assert!(before.contains(PASSWORD) && before.contains(KEY));
         let done = db.seal_former().await.unwrap();
         assert_eq!((done.rows, done.missed), (5, 0));
         assert_eq!(db.seal_former().await.unwrap().rows, 0);

@@ -90,8 +90,9 @@ pub struct Request {
     storage_state: Option<StorageState>,
     /// The browser as pages see it: `{locale, timezone, geolocation: {latitude, longitude,
     /// accuracy}, user_agent, color_scheme, device_scale_factor, mobile: {width, height},
-    /// flags, http_credentials: [{origin, username, password}], ca_certificates: [PEM], policies:
-    /// {name: value}}`. No answer has a password.
+    /// flags, http_credentials: [{origin, username, password}], ca_certificates: [PEM],
+    /// client_certificates: [{origin, pfx_base64, passphrase} or {origin, cert_pem, key_pem}],
+    /// policies: {name: value}}`. No answer has a password or a key.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
 }
@@ -130,7 +131,8 @@ pub async fn create(
             state.map(|state| storage_state::checked(state, "storage_state")).transpose()?;
         Ok((asked, state.map(Arc::new)))
     });
-    let (asked, state) = asked.await?;
+    let (mut asked, state) = asked.await?;
+    settings::open(&mut asked.settings, &front).await?;
     once.answer(async move |named| make(&front, caller, &asked, state.as_ref(), named).await).await
 }
 

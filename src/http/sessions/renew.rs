@@ -67,8 +67,8 @@ pub struct Change {
     /// The browser as pages see it, as in the request for a session. A missing field keeps its
     /// value, and null removes it. The change applies at once in all tabs; `http_credentials` apply
     /// to pages that are loaded from then on. `device_scale_factor`, `mobile`, `flags`,
-    /// `ca_certificates` and `policies` of a running browser stay, and so does that there is a
-    /// `locale`, `timezone` or `user_agent`.
+    /// `ca_certificates`, `client_certificates` and `policies` of a running browser stay, and so
+    /// does that there is a `locale`, `timezone` or `user_agent`.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
     /// The name, unique among the organization's sessions that have not ended; null removes it.
@@ -233,7 +233,7 @@ async fn apply(
         expires_at,
         egress,
         sanitize_on_release,
-        settings,
+        mut settings,
         name,
         tags,
     } = change;
@@ -254,6 +254,7 @@ async fn apply(
     fields.finish()?;
     // Everything is checked before the first change, so that a request with a fault changes nothing.
     let known = super::find(front, organization, id).await?.record;
+    settings::open(&mut settings, front).await?;
     let mut fields = Fields::new();
     let egress =
         egress.map(|egress| egress.patch("egress", known.spec.proxy.as_ref(), &mut fields));

@@ -103,7 +103,8 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
         | ProgramKind::Xtigervnc
         | ProgramKind::Chromium
         | ProgramKind::Python
-        | ProgramKind::Ffmpeg => user::change(spec.user)?,
+        | ProgramKind::Ffmpeg
+        | ProgramKind::Nss => user::change(spec.user)?,
     }
     // New files of the program are accessible to its user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -152,7 +152,7 @@ pub fn of(kind: ProgramKind) -> Vec<Rule> {
         ProgramKind::X11vnc => &[PROGRAMS, DEVICES, ITSELF, X_CLIENT, NAMES],
         ProgramKind::Chromium => &[PROGRAMS, DEVICES, X_CLIENT, NAMES, CHROMIUM],
         ProgramKind::Python => &[PROGRAMS, DEVICES, ITSELF, NAMES, PYTHON],
-        ProgramKind::Ffmpeg => &[PROGRAMS, DEVICES, ITSELF],
+        ProgramKind::Ffmpeg | ProgramKind::Nss => &[PROGRAMS, DEVICES, ITSELF],
         ProgramKind::Egress => &[LIBRARIES, DEVICES, ITSELF, NAMES],
     };
     groups.iter().flat_map(|group| group.iter().copied()).collect()

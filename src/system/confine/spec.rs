@@ -27,18 +27,21 @@ pub enum ProgramKind {
     Python,
     /// The program that encodes films.
     Ffmpeg,
+    /// The tools that write the database of the browser's client certificates.
+    Nss,
     /// The egress program, which enters its domain itself once it has its namespaces.
     Egress,
 }
 
 impl ProgramKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Xvfb,
         Self::X11vnc,
         Self::Xtigervnc,
         Self::Chromium,
         Self::Python,
         Self::Ffmpeg,
+        Self::Nss,
         Self::Egress,
     ];
 }

@@ -394,6 +394,7 @@ impl Desktops {
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
         let is_separate = network.as_ref().is_some_and(Found::is_separate);
         let policies = managed(&directory, wanted, &chromium_path, is_separate)?;
+        self.certified(session, &directory, wanted).await?;
         // The start page is opened once the browser has its login, and the settings are in force.
         let has_state = restored.is_some() || order.storage_state.is_some();
         let must_wait = emulation::is_needed(wanted) || !extensions.is_empty();

@@ -10,6 +10,7 @@ use super::directory::{Directory, replace};
 use crate::domain::browser_policies::Policies;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::certificates;
+use crate::domain::client_certificates;
 use crate::domain::session::Failure;
 use crate::system::confine::spec;
 use crate::system::failure::{directory as directory_failed, failure};
@@ -28,8 +29,8 @@ pub(super) fn managed(
 ) -> Result<Option<spec::Policies>, Failure> {
     let Some(policies) = document(settings) else { return Ok(None) };
     if !has_namespace {
-        let message = "`policies` and `ca_certificates` need a mount namespace, which this session's \
-                       browser does not have";
+        let message = "`policies`, `ca_certificates` and `client_certificates` need a mount namespace, \
+                       which this session's browser does not have";
         let hint = "set `isolation.network` to `namespace` and see `greenroom doctor`, or create the \
                     session without them";
         return Err(unavailable(message).hint(hint));
@@ -53,8 +54,8 @@ fn unavailable(message: &str) -> Failure {
 
 /// The policies as Chromium reads them; none if there are none.
 fn document(settings: &BrowserSettings) -> Option<Value> {
-    let BrowserSettings { policies, ca_certificates, .. } = settings;
-    if policies.is_empty() && ca_certificates.is_empty() {
+    let BrowserSettings { policies, ca_certificates, client_certificates, .. } = settings;
+    if policies.is_empty() && ca_certificates.is_empty() && client_certificates.is_empty() {
         return None;
     }
     let mut policies: Policies = policies.clone();
@@ -62,6 +63,10 @@ fn document(settings: &BrowserSettings) -> Option<Value> {
     let authorities: Vec<String> = authorities.map(|der| STANDARD.encode(der)).collect();
     if !authorities.is_empty() {
         policies.insert("CACertificates".to_owned(), json!(authorities));
+    }
+    if !client_certificates.is_empty() {
+        let rules = client_certificates::rules(client_certificates);
+        policies.insert(client_certificates::POLICY.to_owned(), rules);
     }
     Some(Value::Object(policies))
 }
@@ -84,6 +89,7 @@ fn folder_of(browser: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::client_certificates::ClientCertificate;
 
     #[test]
     fn the_document_has_the_policies_and_the_certificates_in_their_encoding() {
@@ -99,6 +105,20 @@ mod tests {
         assert_eq!(document["DefaultImagesSetting"], 2);
         let encoded: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
         assert_eq!(document["CACertificates"], json!([encoded]));
+        assert_eq!(document.get("AutoSelectCertificateForUrls"), None);
+        let certificate = ClientCertificate {
+            origin: "https://a.example".to_owned(),
+            cert_pem: include_str!("../../../tests/tls/bob.pem").to_owned(),
+            key_pem: "secret".into(),
+        };
+        let settings = BrowserSettings {
+            client_certificates: vec![certificate],
+            ..BrowserSettings::default()
+        };
+        let document = super::document(&settings).unwrap();
+        let rule = document["AutoSelectCertificateForUrls"][0].as_str().unwrap();
+        assert!(rule.contains("https://a.example:443") && rule.contains("Bob"), "{rule}");
+        assert!(!document.to_string().contains("secret"));
     }
 
     #[test]

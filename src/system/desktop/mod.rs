@@ -3,6 +3,7 @@
 //! [`Desktops`] starts and adopts them. The actors use them by the traits of [`seam`](super::seam).
 
 mod adopting;
+pub(in crate::system) mod client_certificates;
 mod closing;
 mod confining;
 mod directories;

@@ -180,6 +180,7 @@ impl LiveDesktop {
         let network = networking::up(made.parts.way.as_ref()).await?;
         let is_separate = network.as_ref().is_some_and(Found::is_separate);
         let policies = managed(&directory, &wanted, &path, is_separate)?;
+        made.desktops.certified(made.parts.session, &directory, &wanted).await?;
         let no_sandbox = made.desktops.no_sandbox(&path, &directory).await;
         made.identity.sandbox = Some(!no_sandbox);
         let start = browser::Start {

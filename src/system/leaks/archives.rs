@@ -1,6 +1,6 @@
 //! Archives of profiles, compared with the rows that name them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,6 +23,11 @@ pub fn profile_of(key: &str) -> Option<ProfileId> {
     key.rsplit('/').nth(1)?.parse().ok()
 }
 
+/// The key of the description of the profile to which an archive belongs.
+pub fn description_of(key: &str) -> Option<String> {
+    Some(format!("{}{DESCRIPTION}", key.rsplit_once('/')?.0))
+}
+
 /// The archives among the objects of profiles that are old enough to have a row.
 pub fn archives_among(objects: Vec<ObjectInfo>) -> Vec<ObjectInfo> {
     let is_old = |file: &ObjectInfo| file.stored.elapsed().is_ok_and(|elapsed| elapsed > UNDER_WAY);
@@ -31,18 +36,21 @@ pub fn archives_among(objects: Vec<ObjectInfo>) -> Vec<ObjectInfo> {
 }
 
 /// The leaks of archives without a row. `changed` has the times at which the profiles were changed last,
-/// of those that exist.
+/// of those that exist, and `described` the archives that the description of their profile may name.
 pub fn archives(
     objects: &Objects,
     unnamed: &[ObjectInfo],
     changed: &HashMap<ProfileId, DateTime<Utc>>,
+    described: &HashSet<String>,
 ) -> Vec<Leak> {
     let leaks = unnamed.iter().filter_map(|file| {
         let id = profile_of(&file.key)?;
         let since = DateTime::<Utc>::from(file.stored);
         let known = changed.get(&id);
-        // A database that was restored from a backup knows the profile as it was before the archive.
-        let fixable = known.is_some_and(|changed| *changed > since);
+        // A database that was restored from a backup knows the profile as it was before the archive,
+        // and the description beside it as it was later. What no description names never had a row.
+        let fixable =
+            known.is_some_and(|changed| *changed > since) || !described.contains(&file.key);
         let remedy = match (fixable, known) {
             (true, _) => "the file is removed",
             (false, Some(_)) => "left alone: it is newer than the profile's row",
@@ -83,17 +91,23 @@ mod tests {
             file("profiles/o_1/bp_1/young.tar.zst", 600),
             file("profiles/o_1/bp_2/b.tar.zst", 7_200),
             file("profiles/o_1/bp_3/c.tar.zst", 7_200),
+            file("profiles/o_1/bp_4/d.tar.zst", 7_200),
         ]);
         let ids: Vec<_> = found.iter().filter_map(|it| profile_of(&it.key)).collect();
-        let [first, second, _] = ids.as_slice() else { panic!("{found:?}") };
+        let [first, second, ..] = ids.as_slice() else { panic!("{found:?}") };
         let ago = |hours| Utc::now() - chrono::Duration::hours(hours);
         let changed = HashMap::from([(*first, ago(1)), (*second, ago(3))]);
-        let leaks = archives(&objects, &found, &changed);
+        let described = ["a", "b", "c"].map(|name| {
+            let of = |it: &&ObjectInfo| it.key.ends_with(&format!("/{name}.tar.zst"));
+            found.iter().find(of).unwrap().key.clone()
+        });
+        let leaks = archives(&objects, &found, &changed, &HashSet::from(described));
         let seen: Vec<_> = leaks.iter().map(|it| (it.what.as_str(), it.fixable)).collect();
         let expected = [
             ("/data/profiles/o_1/bp_1/a.tar.zst", true),
             ("/data/profiles/o_1/bp_2/b.tar.zst", false),
             ("/data/profiles/o_1/bp_3/c.tar.zst", false),
+            ("/data/profiles/o_1/bp_4/d.tar.zst", true),
         ];
         assert_eq!(seen, expected);
         assert!(leaks.iter().all(|it| it.session.is_none()));

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-pub use archives::{archives, archives_among, profile_of};
+pub use archives::{archives, archives_among, description_of, profile_of};
 pub use artifacts::{Stored, Table, artifact_of, artifacts, remove_artifact, run_of, session_of};
 
 use super::desktop::{Directories, Directory};

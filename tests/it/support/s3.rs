@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::PATIENCE;
 use super::server::Setup;
+use super::{PATIENCE, eventually};
 
 /// The bucket that the server has.
 const BUCKET: &str = "films";
@@ -64,6 +65,29 @@ impl S3Server {
         self.process = Some(process);
     }
 
+    fn control(&self, name: &str) -> PathBuf {
+        self.folder.with_extension(name)
+    }
+
+    /// Has requests of this method wait whose path ends so, until [`go_on`](Self::go_on).
+    pub fn stall(&self, method: &str, end: &str) {
+        let part = self.control("part");
+        fs::write(&part, format!("{method} {end}")).unwrap();
+        fs::rename(part, self.control("stall")).unwrap();
+    }
+
+    /// Resolves when a request waits.
+    pub async fn stalled(&self) {
+        let file = self.control("stalled");
+        eventually("a request waits", async || file.exists().then_some(())).await;
+    }
+
+    /// Lets the requests that wait go on.
+    pub fn go_on(&self) {
+        fs::remove_file(self.control("stall")).unwrap();
+        fs::remove_file(self.control("stalled")).unwrap();
+    }
+
     pub async fn kill(&mut self) {
         self.process.take().unwrap().kill().await.unwrap();
     }
@@ -98,6 +122,22 @@ impl S3Server {
             entries.map(count).sum()
         }
         objects_in(&self.path(prefix))
+    }
+
+    /// Makes all objects below a prefix older.
+    pub fn age(&self, prefix: &str, by: Duration) {
+        fn age_in(directory: &Path, to: SystemTime) {
+            for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+                match entry.path().is_dir() {
+                    true => age_in(&entry.path(), to),
+                    false => {
+                        let file = fs::File::options().write(true).open(entry.path()).unwrap();
+                        file.set_modified(to).unwrap();
+                    }
+                }
+            }
+        }
+        age_in(&self.path(prefix), SystemTime::now() - by);
     }
 
     /// Removes all objects below a prefix, as by an accident at the service.

@@ -17,7 +17,7 @@ use crate::support::server::GREENROOM;
 use crate::support::viewer::Viewer;
 use crate::support::{Setup, eventually};
 
-const KINDS: [&str; 6] = ["xvfb", "x11vnc", "xtigervnc", "chromium", "python", "ffmpeg"];
+const KINDS: [&str; 7] = ["xvfb", "x11vnc", "xtigervnc", "chromium", "python", "ffmpeg", "nss"];
 
 /// A temporary tree: the server's directory, and that of a program.
 struct Tree(PathBuf);

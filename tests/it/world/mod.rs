@@ -5,6 +5,7 @@
 mod adoption;
 mod automation;
 mod blocks;
+mod client_certificates;
 mod confinement;
 mod downloads;
 mod egress;
@@ -28,6 +29,7 @@ mod settings;
 mod storage_state;
 mod streams;
 mod templates;
+mod tls;
 mod typing;
 mod viewing;
 

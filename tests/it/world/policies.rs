@@ -1,68 +1,16 @@
 //! Authorities and policies of a session's browser, in real ones.
 
-use std::sync::Arc;
-
 use rustix::process::Signal;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::adoption::Page;
 use super::settings::crash;
+use super::tls::{AUTHORITY, TlsSite};
 use crate::support::client::id_of;
 use crate::support::{Setup, TestServer};
 
-const AUTHORITY: &str = include_str!("../../tls/authority.pem");
-const SITE: &[u8] = include_bytes!("../../tls/site.pem");
-const KEY: &[u8] = include_bytes!("../../tls/site.key");
-
-/// A site whose certificate is of a private authority.
-async fn private_site() -> String {
-    let certificate = CertificateDer::from_pem_slice(SITE).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}/", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut socket) = acceptor.accept(socket).await else { return };
-                let mut request = Vec::new();
-                let mut piece = [0; 4096];
-                while !request.windows(4).any(|four| four == b"\r\n\r\n") {
-                    match socket.read(&mut piece).await {
-                        Ok(0) | Err(_) => return,
-                        Ok(size) => request.extend_from_slice(&piece[..size]),
-                    }
-                }
-                let body = "<!doctype html><title>private</title><link rel=icon href='data:,'>";
-                let length = body.len();
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\
-                     connection: close\r\n\r\n{body}"
-                );
-                let _ = socket.write_all(answer.as_bytes()).await;
-                let _ = socket.shutdown().await;
-            });
-        }
-    });
-    url
-}
-
 /// The error of a navigation; null if there is none.
-async fn error_of(page: &mut Page, url: &str) -> Value {
+pub async fn error_of(page: &mut Page, url: &str) -> Value {
     page.call("Page.navigate", json!({ "url": url })).await["errorText"].clone()
 }
 
@@ -77,7 +25,7 @@ async fn holds(server: &TestServer, id: &str, site: &str, when: &str) {
 }
 
 async fn authority_and_policies_hold(setup: Setup) {
-    let site = private_site().await;
+    let site = TlsSite::start(None, false, |_| "private").await.url;
     let mut server = setup.start().await;
     let settings = json!({
         "ca_certificates": [AUTHORITY], "policies": { "URLBlocklist": ["127.0.0.1:9"] },

@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod change;
 pub mod fetch;
+mod form;
 pub mod upload;
 
 use std::future::{Ready, ready};
