@@ -46,16 +46,14 @@ function isSigned(request) {
 
 /** Resolves with true when a request may go on, and with false if its client has left. */
 async function admitted(request) {
-    let left = false;
-    request.socket.once("close", () => (left = true));
     while (fs.existsSync(`${directory}.stall`)) {
         const [method, end] = fs.readFileSync(`${directory}.stall`, "utf8").split(" ");
         if (request.method !== method || !request.url.split("?")[0].endsWith(end)) break;
-        if (left) return false;
+        if (request.socket.destroyed) return false;
         fs.writeFileSync(`${directory}.stalled`, `${request.method} ${request.url}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    return !left;
+    return !request.socket.destroyed;
 }
 
 const server = new S3rver({
