@@ -22,7 +22,7 @@ const OLD: Duration = Duration::from_secs(2 * 3600);
 const MARK: &str = "profile/Default/mark";
 
 /// The largest profile that a test packs, all zeros.
-const LARGE: u64 = 3 << 30;
+const LARGE: u64 = 1 << 30;
 
 /// A server with a bucket and a profile of one version, whose mark is `one`.
 struct World {
