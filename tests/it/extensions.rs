@@ -81,7 +81,7 @@ async fn an_extension_is_uploaded_checked_listed_and_deleted() {
     assert_eq!((&first.sender, &first.receiver), (&"http".to_owned(), &"extensions".to_owned()));
     assert_eq!(first.summary["sha256"], added["sha256"]);
     assert!(first.summary["api_key_id"].is_string(), "{}", first.summary);
-    assert!(uploads[1].summary["note"].as_str().unwrap().contains("extension_permissions_allow"));
+    assert!(uploads[2].summary["note"].as_str().unwrap().contains("extension_permissions_allow"));
     let messages = server.operator().get("/admin/messages?kind=upload_extension").await.ok();
     assert_eq!(messages["messages"].as_array().unwrap().len(), 6, "{messages:#}");
     database.close();

@@ -211,6 +211,7 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
         let (variable, value) = match key.as_str() {
             "desktop.chromium_environment" => (format!("{key}.LANG"), "de_DE.UTF-8"),
             "desktop.extensions" => (format!("{key}.blocker"), "/opt/blocker"),
+            "pool.shapes" => (format!("{key}.small.ready"), "2"),
             "desktop.executables" => (format!("{key}.chrome"), "/opt/google/chrome/chrome"),
             _ => (key.clone(), value.as_str()),
         };

@@ -22,7 +22,7 @@ const OLD: Duration = Duration::from_secs(2 * 3600);
 const MARK: &str = "profile/Default/mark";
 
 /// The largest profile that a test packs, all zeros.
-const LARGE: u64 = 3 << 30;
+const LARGE: u64 = 1 << 30;
 
 /// A server with a bucket and a profile of one version, whose mark is `one`.
 struct World {
@@ -177,6 +177,7 @@ async fn a_kill_while_the_profile_is_packed_leaves_the_former_version() {
     eventually("the profile is being packed", async || world.transit().pop()).await;
     assert_eq!(world.objects(), 2);
     world.kill(asked).await;
+    assert_eq!(world.versions().await, [1]);
     fs::remove_file(large).unwrap_or_default();
     world.ended(&writer).await;
     let versions = world.versions().await;
@@ -193,6 +194,7 @@ async fn a_kill_while_the_archive_is_sent_leaves_the_former_version() {
     world.s3.stalled().await;
     assert_eq!(world.objects(), 2);
     world.kill(asked).await;
+    assert_eq!(world.versions().await, [1]);
     world.s3.go_on();
     world.ended(&writer).await;
     let versions = world.versions().await;

@@ -262,6 +262,11 @@ async fn a_workflow_that_persists_has_a_profile_of_its_own() {
             (listed[0]["version"] == version).then_some(())
         })
         .await;
+        // Until its end, the session is the writer, and another one would get a copy.
+        crate::support::eventually("the session of the run has ended", async || {
+            client.list().await.is_empty().then_some(())
+        })
+        .await;
     }
     let reset = format!("/v1/agents/{workflow}/browser_session/reset_profile");
     // The session of the last run ends a moment after its profile is stored.

@@ -44,18 +44,26 @@ function isSigned(request) {
     return key !== "S3RVER" || given === signature(request, scope.split("/"), names.split(";"));
 }
 
+/** The kind of requests that wait: a method, and the end of a path. */
+function stalled() {
+    try {
+        return fs.readFileSync(`${directory}.stall`, "utf8").split(" ");
+    } catch {
+        return undefined; // The file is removed to let them go on.
+    }
+}
+
 /** Resolves with true when a request may go on, and with false if its client has left. */
 async function admitted(request) {
-    let left = false;
-    request.socket.once("close", () => (left = true));
-    while (fs.existsSync(`${directory}.stall`)) {
-        const [method, end] = fs.readFileSync(`${directory}.stall`, "utf8").split(" ");
-        if (request.method !== method || !request.url.split("?")[0].endsWith(end)) break;
-        if (left) return false;
+    const path = request.url.split("?")[0];
+    for (let rule = stalled(); rule; rule = stalled()) {
+        const [method, end] = rule;
+        if (request.method !== method || !path.endsWith(end)) break;
+        if (request.socket.destroyed) return false;
         fs.writeFileSync(`${directory}.stalled`, `${request.method} ${request.url}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    return !left;
+    return !request.socket.destroyed;
 }
 
 const server = new S3rver({

@@ -31,6 +31,8 @@ const FIXED: &[&str] = &[
     // would wait for a person, and block the page.
     "--kiosk-printing",
     "--noerrdialogs",
+    // No warning bar about flags such as `--gaia-url` and `--no-sandbox`, which would cover the page.
+    "--test-type",
     // No keyring, because there is no desktop environment to unlock it.
     "--password-store=basic",
     // No network requests except those of pages.
@@ -65,8 +67,7 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         format!("--gaia-url={UNREACHABLE}").into(),
     ]);
     if start.no_sandbox {
-        // `--test-type` hides the warning bar about `--no-sandbox`.
-        flags.extend(["--no-sandbox".into(), "--test-type".into()]);
+        flags.push("--no-sandbox".into());
     }
     if settings.webgl {
         // Without a GPU, Chromium has no WebGL unless its software renderer is enabled explicitly.
