@@ -211,12 +211,16 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
         let (variable, value) = match key.as_str() {
             "desktop.chromium_environment" => (format!("{key}.LANG"), "de_DE.UTF-8"),
             "desktop.extensions" => (format!("{key}.blocker"), "/opt/blocker"),
-            "pool.shapes" => (format!("{key}.small.ready"), "2"),
             "desktop.executables" => (format!("{key}.chrome"), "/opt/google/chrome/chrome"),
             _ => (key.clone(), value.as_str()),
         };
         let variable = format!("GREENROOM_{}", variable.replace('.', "__").to_uppercase());
         let environment = match key.as_str() {
+            // The names of shapes and their keys are written as in a file.
+            "pool.shapes" => {
+                let ready = "GREENROOM_POOL__SHAPES__small__ready".to_owned();
+                Environment::from_iter([(ready, "2".to_owned())])
+            }
             "data" => Environment::from_iter([("GREENROOM_DATA".to_owned(), value.to_owned())]),
             _ => Environment::from_iter([(variable.clone(), value.to_owned())]),
         };

@@ -105,6 +105,7 @@ on_both_databases! {
           "runnable_type": null,
           "sanitize_on_release": false,
           "settings": {},
+          "start": "cold",
           "start_url": "http://127.0.0.1:9/",
           "started_at": "[time]",
           "status": "running",

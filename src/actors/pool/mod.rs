@@ -10,7 +10,7 @@
 //! will claim it, which only adds an organization. So nothing is shared between sessions, and nothing is used
 //! twice. A desktop of which only its id was used is shut down.
 //!
-//! [`filling`] starts desktops, one at a time and while no session starts. The registry [claims](Pool::claim)
+//! [`keep_filled`] starts desktops, one at a time and while no session starts. The registry [claims](Pool::claim)
 //! one; the session [equips](Claim::equip) it. The state is behind one lock that is held for moments only.
 
 mod claim;

@@ -66,15 +66,11 @@ fn principal(name: &Name) -> Principal {
 
 /// The text of a value; none in an encoding that is read differently by different programs.
 fn text(value: &Any) -> Option<String> {
-    let bytes = value.value();
-    match value.tag() {
-        Tag::BmpString => {
-            let units = bytes.chunks_exact(2).map(|pair| pair.try_into().map(u16::from_be_bytes));
-            String::from_utf16(&units.collect::<Result<Vec<_>, _>>().ok()?).ok()
-        }
-        tag if [Tag::Utf8String, Tag::PrintableString, Tag::Ia5String].contains(&tag) => {
-            String::from_utf8(bytes.to_vec()).ok()
-        }
-        _ => None,
+    let (tag, bytes) = (value.tag(), value.value());
+    if tag == Tag::BmpString {
+        let units = bytes.chunks_exact(2).map(|pair| pair.try_into().map(u16::from_be_bytes));
+        return String::from_utf16(&units.collect::<Result<Vec<_>, _>>().ok()?).ok();
     }
+    let is_text = [Tag::Utf8String, Tag::PrintableString, Tag::Ia5String].contains(&tag);
+    is_text.then(|| String::from_utf8(bytes.to_vec()).ok()).flatten()
 }

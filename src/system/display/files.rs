@@ -41,6 +41,12 @@ pub fn lock(display: u16) -> PathBuf {
     Path::new(LOCKS).join(format!(".X{display}-lock"))
 }
 
+/// The file in which a display's server has its keymap compiled. A server that is killed meanwhile leaves it, and
+/// then no server of another user can have that display.
+fn keymap(display: u16) -> PathBuf {
+    Path::new(LOCKS).join(format!("server-{display}.xkm"))
+}
+
 /// The pid that a display's lock names, and the time at which the lock was made.
 pub(in crate::system) fn holder(display: u16) -> Option<(i32, SystemTime)> {
     let path = lock(display);
@@ -84,7 +90,7 @@ pub(super) fn is_heard(display: u16) -> bool {
     !UnixStream::connect(socket(display)).is_err_and(dead)
 }
 
-/// Removes the locks and sockets of X servers that have ended. Files of others are not touched,
+/// Removes the locks, sockets and keymaps of X servers that have ended. Files of others are not touched,
 /// even if their server has been given the same pid since. Returns a line for each file that could
 /// not be removed.
 pub fn remove_remains(pids: &[i32]) -> Vec<String> {
@@ -98,7 +104,8 @@ pub fn remove_remains(pids: &[i32]) -> Vec<String> {
     };
     // The lock goes last: as long as it exists, most other servers leave the socket alone.
     let ours: Vec<u16> = displays.filter(held).collect();
-    let removed = |display: u16| [remove_unheard(display), remove(&lock(display))];
+    let removed =
+        |display: u16| [remove_unheard(display), remove(&keymap(display)), remove(&lock(display))];
     ours.into_iter().flat_map(removed).flatten().collect()
 }
 
@@ -129,6 +136,25 @@ fn remove(file: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keymap_goes_with_the_lock_of_its_display_and_no_other_one_does() {
+        let dead = {
+            let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+            child.wait().unwrap();
+            i32::try_from(child.id()).unwrap()
+        };
+        // Beyond the displays of servers and of other tests.
+        let (ours, other) = (64_801, 64_802);
+        for display in [ours, other] {
+            fs::write(keymap(display), "keymap").unwrap();
+        }
+        fs::write(lock(ours), format!("{dead:10}\n")).unwrap();
+        assert_eq!(remove_remains(&[dead]), Vec::<String>::new());
+        assert!(!keymap(ours).exists() && !lock(ours).exists());
+        assert!(keymap(other).exists(), "its display is not ours");
+        fs::remove_file(keymap(other)).unwrap();
+    }
 
     #[test]
     fn a_display_is_found_by_the_process_that_listens_on_its_socket() {
