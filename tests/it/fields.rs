@@ -218,8 +218,8 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
         let environment = match key.as_str() {
             // The names of shapes and their keys are written as in a file.
             "pool.shapes" => {
-                let ready = "GREENROOM_POOL__SHAPES__small__ready".to_owned();
-                Environment::from_iter([(ready, "2".to_owned())])
+                let width = "GREENROOM_POOL__SHAPES__small__width".to_owned();
+                Environment::from_iter([(width, "800".to_owned())])
             }
             "data" => Environment::from_iter([("GREENROOM_DATA".to_owned(), value.to_owned())]),
             _ => Environment::from_iter([(variable.clone(), value.to_owned())]),

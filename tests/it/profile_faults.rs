@@ -132,7 +132,7 @@ impl World {
 
     /// Asserts that the profile has these versions, that sessions start from the one with `mark`, and
     /// that nothing else is left in the end.
-    async fn is_intact(self, versions: &[i64], mark: &str) {
+    async fn check_intact(self, versions: &[i64], mark: &str) {
         assert_eq!(self.versions().await, versions);
         assert_eq!(self.transit(), Vec::<PathBuf>::new());
         let shown = self.server.client.get(&self.path()).await.ok();
@@ -145,11 +145,11 @@ impl World {
         let mut expected = versions.to_vec();
         expected.insert(0, versions[0] + 1);
         assert_eq!(self.versions().await, expected);
-        self.is_swept(expected.len() + 1).await;
+        self.check_swept(expected.len() + 1).await;
     }
 
     /// Asserts that nothing but `objects` of the profile is left once the leaks are removed.
-    async fn is_swept(self, objects: usize) {
+    async fn check_swept(self, objects: usize) {
         let outbox = self.server.directory.join("d/outbox/profiles");
         let waits = || fs::read_dir(outbox.join(&self.organization).join(&self.profile));
         eventually("the outbox is empty", async || {
@@ -182,7 +182,7 @@ async fn a_kill_while_the_profile_is_packed_leaves_the_former_version() {
     world.ended(&writer).await;
     let versions = world.versions().await;
     let mark = if versions == [1] { "one" } else { "two" };
-    world.is_intact(&versions, mark).await;
+    world.check_intact(&versions, mark).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +199,7 @@ async fn a_kill_while_the_archive_is_sent_leaves_the_former_version() {
     world.ended(&writer).await;
     let versions = world.versions().await;
     let mark = if versions == [1] { "one" } else { "two" };
-    world.is_intact(&versions, mark).await;
+    world.check_intact(&versions, mark).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +222,7 @@ async fn a_kill_between_the_archive_and_its_row_leaves_the_former_version() {
     world.ended(&writer).await;
     let versions = world.versions().await;
     let mark = if versions == [1] { "one" } else { "two" };
-    world.is_intact(&versions, mark).await;
+    world.check_intact(&versions, mark).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,7 +238,7 @@ async fn a_kill_after_the_row_leaves_the_new_version_and_its_description() {
     world.ended(&writer).await;
     let versions = world.versions().await;
     assert!(versions.starts_with(&[2]) || versions.starts_with(&[3]), "{versions:?}");
-    world.is_intact(&versions, "two").await;
+    world.check_intact(&versions, "two").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,7 +265,7 @@ async fn a_kill_before_the_first_row_leaves_no_profile_and_no_archive() {
     let fixed = world.server.operator().post("/admin/leaks/fix", json!({})).await.ok();
     assert_eq!(fixed["removed"].as_array().unwrap().len(), 1, "{fixed:#}");
     assert_eq!(world.s3.count(&folder), 2, "the other profile stays");
-    world.is_swept(2).await;
+    world.check_swept(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,7 +281,7 @@ async fn a_kill_while_the_archive_is_read_leaves_the_profile_free() {
     world.s3.go_on();
     world.ended(&writer).await;
     let versions = world.versions().await;
-    world.is_intact(&versions, "one").await;
+    world.check_intact(&versions, "one").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,5 +311,5 @@ async fn a_kill_while_the_archive_is_unpacked_leaves_the_profile_free() {
         world.ended(writer).await;
     }
     let versions = world.versions().await;
-    world.is_intact(&versions, "one").await;
+    world.check_intact(&versions, "one").await;
 }

@@ -161,7 +161,9 @@ pub(super) async fn sweep(
     let marked = || -> Vec<i32> {
         let is_meant = |(pid, stat): &(i32, Stat)| stat.is_living() && meant(*pid, *stat);
         let living = all().into_iter().filter(is_meant);
-        living.map(|(pid, _)| pid).filter(|pid| is_marked(*pid, session)).collect()
+        let of_session = living.filter(|(pid, _)| is_marked(*pid, session));
+        // Again, because a new process has its marker and all that distinguishes it at the same moment.
+        of_session.filter(is_meant).map(|(pid, _)| pid).collect()
     };
     let found = marked();
     for pid in found.iter().copied() {
