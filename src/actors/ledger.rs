@@ -140,8 +140,8 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The sessions that desktops of the pool wait for, as if they had rows. Without a server, those that the next
-    /// server adopts.
+    /// The sessions that desktops of the pool wait for, as if they had rows. Without a server:
+    /// those that the next server adopts.
     fn waiting(&self) -> Vec<SessionRecord> {
         let waiting = match &self.server {
             Some(server) => server.world.pool.sessions(),

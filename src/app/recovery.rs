@@ -140,8 +140,8 @@ pub(super) async fn adopt(
     }
 }
 
-/// Separates the desktops that waited in the pool. One whose id a session has is not among them: it may have been
-/// used.
+/// Separates the desktops that waited in the pool. One whose id a session has is not among them:
+/// it may have been used.
 async fn pooled(
     orphans: Vec<SessionId>,
     db: &Db,

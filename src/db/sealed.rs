@@ -24,8 +24,8 @@ pub(super) const SIGNER: &str = "webhooks.signer";
 pub(super) const FORMER_SIGNER: &str = "webhooks.former_signer";
 pub(super) const KEY_SIGNER: &str = "api_keys.signer";
 
-/// The member of a session's settings with the logins of its browser, and that of a login with its
-/// password.
+/// The member of a session's settings with the logins of its browser, and the member of a login
+/// with its password.
 pub(super) const LOGINS: (&str, &str) = ("http_credentials", "password");
 /// The member of a session's settings with the client certificates of its browser, and that of a
 /// certificate with its key.

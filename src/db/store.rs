@@ -191,8 +191,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Adds a version, whose archive is stored already, under the next number, and makes it the one
     /// that sessions start from. With `is_new` the profile is made from `profile`; otherwise it must
-    /// exist. The writer in `profile`, if any, must be the one in the row. Fails with [`StoreError::Missing`]
-    /// otherwise.
+    /// exist. The writer in `profile`, if any, must be the one in the row. If one of
+    /// these does not hold, fails with [`StoreError::Missing`].
     fn add_profile_version(
         &self,
         profile: ProfileRecord,

@@ -44,8 +44,8 @@ pub(super) fn frame_ancestors(settings: &Settings) -> String {
     }
 }
 
-/// Returns the sources of frames as [`frame_ancestors`] does, with this server's own pages: the console
-/// frames the view.
+/// Returns the sources of frames as [`frame_ancestors`] does, with this server's own pages:
+/// the console frames the view.
 pub(super) fn frame_ancestors_and_self(settings: &Settings) -> String {
     format!("frame-ancestors 'self' {}", settings.embed_origins.join(" ")).trim_end().to_owned()
 }

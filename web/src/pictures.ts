@@ -5,7 +5,7 @@ import type { Api } from "./api";
 /** A place that shows the picture of a session. */
 export interface PictureTarget {
     readonly root: Element;
-    /** The session. */
+    /** The id of the session whose display is shown. */
     readonly id: string;
     /** True if the session may have a picture. */
     readonly running: boolean;

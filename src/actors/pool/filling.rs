@@ -129,8 +129,8 @@ async fn start(
     Ok(())
 }
 
-/// Takes over the desktops that waited in the pool of a former server, and ends those that this one would start
-/// otherwise.
+/// Takes over the desktops that waited in the pool of a former server, and ends those that
+/// this server would start in another way.
 pub async fn adopt(world: &Arc<World>, sessions: Vec<SessionId>) {
     let pool = &world.pool;
     for session in sessions {

@@ -184,8 +184,8 @@ impl Pool {
         *count = count.saturating_add(1);
     }
 
-    /// Ends the desktop that has waited longest, or else the one that is being started, because a session needs its
-    /// place.
+    /// Makes a place for a session: ends the desktop that has waited longest. If none waits, the one that is
+    /// being started is called off.
     pub fn yield_one(self: &Arc<Self>) {
         let oldest = {
             let mut state = self.state.lock();

@@ -23,8 +23,8 @@ const LONGEST_AGE: u64 = 30 * 24 * 60 * 60;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The number of desktops in the default shape that are kept ready; 0 for none. Each takes the memory of
-    /// an idle browser.
+    /// The number of desktops in the default shape that are kept ready; 0 for none. Each takes
+    /// the memory of an idle browser.
     pub ready: usize,
     /// The time in seconds after which a desktop that no session took is replaced by a new one.
     pub max_age_seconds: u64,
@@ -76,8 +76,8 @@ impl Settings {
         Duration::from_secs(self.max_age_seconds)
     }
 
-    /// Returns the keys whose values are not allowed, each with the reason. `executables` are the names in
-    /// `desktop.executables`.
+    /// Returns the keys whose values are not allowed, each with the reason. `executables` are
+    /// the names in `desktop.executables`.
     pub fn problems(&self, executables: &[String]) -> Vec<(String, String)> {
         let mut found = Vec::new();
         let mut check = |key: String, holds: bool, message: String| {

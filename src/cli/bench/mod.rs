@@ -1,7 +1,7 @@
 //! The command `greenroom bench`: measures a running server as its clients see it.
 //!
-//! Each measurement is a client of the API. It ends the sessions that it has created, also after an error or an
-//! interruption.
+//! Each measurement is a client of the API. It ends the sessions that it has created, also
+//! after an error or an interruption.
 
 mod client;
 mod lifecycle;

@@ -79,8 +79,8 @@ static OPENING: Semaphore = Semaphore::const_new(2);
 /// The longest wait for the others, and the longest time for the client certificates of a request.
 const OPENS: Duration = Duration::from_secs(10);
 
-/// Opens the client certificates of a change. Their faults are reported with those of the other
-/// settings.
+/// Opens the client certificates of a change. Their faults are reported with
+/// those of the other settings.
 ///
 /// # Errors
 ///

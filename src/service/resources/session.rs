@@ -90,8 +90,8 @@ pub struct SessionResource {
     pub height: u16,
     /// The page that the browser opened first.
     pub start_url: Option<String>,
-    /// `warm` if the session got a browser that ran already, `cold` if its browser was started for it; null until
-    /// it runs.
+    /// `warm` if the session got a browser that ran already, `cold` if its browser was started for it;
+    /// null until the browser runs.
     pub start: Option<&'static str>,
     /// The time at which the session's lifetime ends.
     pub expires_at: Option<DateTime<Utc>>,

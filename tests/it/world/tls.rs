@@ -16,8 +16,8 @@ pub const AUTHORITY: &str = include_str!("../../tls/authority.pem");
 const SITE: &[u8] = include_bytes!("../../tls/site.pem");
 const KEY: &[u8] = include_bytes!("../../tls/site.key");
 
-/// A site, the connections that were begun to it, and the client certificate of each that was
-/// established.
+/// A site, the connections that were begun to it, and the client certificate of
+/// each connection that was established.
 #[derive(Debug, Clone)]
 pub struct TlsSite {
     pub url: String,

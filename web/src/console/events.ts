@@ -14,7 +14,7 @@ import type { Event } from "./types";
 const MOST = 500;
 
 export interface Stream {
-    /** Newest first. */
+    /** The events that were received, the newest first. */
     readonly events: readonly Event[];
     readonly state: "connecting" | "live" | "lost";
 }
