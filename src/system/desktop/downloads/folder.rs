@@ -2,6 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
 
 use super::ledger::{FileKey, Ledger};
 use crate::system::beneath::Tree;
@@ -14,7 +17,7 @@ const MOST_FOUND: usize = 1_000;
 /// `stored` is the path of the record of stored downloads.
 pub(in crate::system::desktop) fn any_left(folder: &Path, stored: &Path) -> bool {
     let ledger = Ledger::read(stored);
-    let found = complete_in(folder).unwrap_or_default();
+    let found = complete_in(folder, Duration::ZERO).unwrap_or_default();
     found.iter().any(|(_, key)| !ledger.knows(*key))
 }
 
@@ -23,17 +26,30 @@ pub(super) fn is_complete(name: &str) -> bool {
     !name.ends_with(".crdownload") && !name.starts_with('.')
 }
 
-/// The complete regular files with one link in a folder, except those that are still being written.
-pub(super) fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
+/// The complete regular files with one link in a folder, except those that are still being written
+/// and those that have changed within the time `unchanged`.
+pub(super) fn complete_in(
+    folder: &Path,
+    unchanged: Duration,
+) -> io::Result<Vec<(PathBuf, FileKey)>> {
     let mut found = Vec::new();
     for entry in Tree::open(folder)?.each()? {
         if found.len() >= MOST_FOUND {
             break;
         }
         let entry = entry?;
-        if entry.is_plain() && is_complete(&entry.name.to_string_lossy()) {
+        let is_complete = entry.is_plain() && is_complete(&entry.name.to_string_lossy());
+        if is_complete && age(&entry.stat) >= unchanged {
             found.push((folder.join(&entry.name), FileKey::of_entry(&entry.stat)));
         }
     }
     Ok(found)
+}
+
+/// The time since a file was last changed or renamed.
+pub(super) fn age(stat: &Stat) -> Duration {
+    let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
+    let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or_default();
+    let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    SystemTime::now().duration_since(changed).unwrap_or_default()
 }

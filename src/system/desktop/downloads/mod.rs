@@ -252,7 +252,7 @@ impl Downloads {
         Box::pin(async move {
             let Some(shared) = &this.0 else { return };
             shared.reported().await;
-            shared.take_up_missed().await;
+            shared.take_up_missed(Duration::ZERO).await;
             this.settled_within(Duration::ZERO).await;
         })
     }
@@ -401,10 +401,11 @@ impl Shared {
         }
     }
 
-    /// Collects the complete and unknown files of the session's folder.
-    async fn take_up_missed(self: &Arc<Self>) {
+    /// Collects the complete and unknown files of the session's folder that have not changed for
+    /// `unchanged`.
+    async fn take_up_missed(self: &Arc<Self>, unchanged: Duration) {
         let folder = self.directory.downloads();
-        let found = tokio::task::spawn_blocking(move || complete_in(&folder)).await;
+        let found = tokio::task::spawn_blocking(move || complete_in(&folder, unchanged)).await;
         for (path, key) in found.ok().and_then(Result::ok).unwrap_or_default() {
             if self.ledger.lock().knows(key) {
                 continue;

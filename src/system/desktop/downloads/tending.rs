@@ -8,12 +8,11 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use rustix::fs::Stat;
 use tokio::time::sleep;
 
-use super::folder::is_complete;
+use super::folder::{age, is_complete};
 use super::ledger::FileKey;
 use super::{Begun, Settings, Shared, limits};
 use crate::system::beneath::Tree;
@@ -23,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The time for which a file must be unchanged before it is collected, because it may still be
 /// written or be reported soon.
-const UNCHANGED: Duration = Duration::from_secs(3);
+pub(super) const UNCHANGED: Duration = Duration::from_secs(3);
 
 /// A file of the folder that is neither stored nor being stored.
 #[derive(Debug)]
@@ -98,12 +97,4 @@ impl Shared {
         }
         Ok(settled)
     }
-}
-
-/// The time since a file was last changed or renamed.
-fn age(stat: &Stat) -> Duration {
-    let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
-    let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or_default();
-    let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-    SystemTime::now().duration_since(changed).unwrap_or_default()
 }

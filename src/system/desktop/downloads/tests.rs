@@ -218,6 +218,8 @@ async fn files_that_nobody_reports_are_taken_up_and_are_bounded_on_the_disk() {
             assert!(taken.len() <= 5 && there() == 6, "{taken:?}");
             let taken = shared.tidy(Duration::from_secs(600)).unwrap();
             assert!(taken.is_empty(), "they may be written still: {taken:?}");
+            shared.take_up_missed(Duration::from_secs(600)).await;
+            assert_eq!(shared.state.borrow().unstored, 0, "they may be written still");
         }
         let (names, refused) = collected(&downloads).await;
         assert!(names.len() <= 5 && refused[0].contains("max_files"), "{names:?} {refused:?}");

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::tending::tend;
+use super::tending::{UNCHANGED, tend};
 use super::{Begun, Downloads, Shared, limits};
 use crate::domain::file_name::BLOCK_FOLDER;
 use crate::system::cdp::{CdpEvent, Connection, Devtools};
@@ -86,7 +86,8 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
         Ok(Err(cause)) => tracing::warn!(error = %cause, "the browser does not report downloads"),
         Err(_late) => tracing::warn!("the browser did not confirm that it reports downloads"),
     }
-    shared.take_up_missed().await;
+    // A newer file may still be written; `tend` collects it.
+    shared.take_up_missed(UNCHANGED).await;
     let (asked, mut barriers) = mpsc::channel::<oneshot::Sender<()>>(MOST_BARRIERS);
     *shared.barriers.lock() = Some(asked);
     let mut barrier = None;
@@ -156,7 +157,7 @@ async fn on_progress(shared: &Arc<Shared>, connection: &Connection, guid: &str, 
         let Some(begun) = forget(shared, guid) else { return };
         let path = PathBuf::from(text("filePath"));
         if path.as_os_str().is_empty() {
-            shared.take_up_missed().await;
+            shared.take_up_missed(Duration::ZERO).await;
         } else if !is_of_a_block(shared, &path) {
             shared.take(path, begun);
         }
