@@ -8,6 +8,7 @@ use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::FutureExt as _;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides, Start};
@@ -37,6 +38,9 @@ const MOST_DORMANT: usize = 1_000;
 
 /// The delay before the row of a session whose actor broke is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest wait of a new session for the end of the writer of its profile, which stores it meanwhile.
+const HANDOVER: Duration = Duration::from_secs(30);
 
 /// The delay that each further restart adds; the first restart does not wait.
 const AFTER_BROKEN: Duration = Duration::from_secs(2);
@@ -122,7 +126,9 @@ impl Handle<Create> for Registry {
                 return Err(RegistryError::from(world.quotas.full(organization, full)).into());
             }
             let access = match wished {
-                Some(used) => Some(claim_profile(&world, session, used, must_write).await?),
+                Some(used) => {
+                    Some(claim_profile(&world, (organization, session), used, must_write).await?)
+                }
                 None => None,
             };
             Ok((access, claim))
@@ -170,19 +176,24 @@ impl From<RegistryError> for NotMade {
 }
 
 /// Reads whether a stored session is the writer of its profile, and makes it the writer if it is not. If
-/// another session is the writer, this one gets a copy, or ends where it must write.
+/// another session is the writer, this one gets a copy, or ends where it must write. A writer that is closing
+/// is waited for: without that, the runs of a workflow that follow each other would lose logins.
 async fn claim_profile(
     world: &World,
-    session: SessionId,
+    (organization, session): (OrganizationId, SessionId),
     used: ProfileUse,
     must_write: bool,
 ) -> Result<ProfileAccess, NotMade> {
     let id = used.id;
-    let refusal = match world.store.claim_profile(session, used).await {
-        Ok(None) => return Ok(ProfileAccess::Write),
-        Ok(Some(_)) if !must_write => return Ok(ProfileAccess::Copy),
-        Ok(Some(by)) => RegistryError::ProfileInUse { id, by },
-        Err(cause) => RegistryError::NotStored(cause),
+    let until = Instant::now() + HANDOVER;
+    let refusal = loop {
+        match world.store.claim_profile(session, used.clone()).await {
+            Ok(None) => return Ok(ProfileAccess::Write),
+            Ok(Some(by)) if has_closed(world, organization, by, until).await => {}
+            Ok(Some(_)) if !must_write => return Ok(ProfileAccess::Copy),
+            Ok(Some(by)) => break RegistryError::ProfileInUse { id, by },
+            Err(cause) => break RegistryError::NotStored(cause),
+        }
     };
     let failure = Failure::new("profile_in_use", refusal.to_string());
     let at = world.clock.now();
@@ -190,6 +201,22 @@ async fn claim_profile(
     let stored = world.store.end_session(session, ended.clone()).await;
     let end = stored.is_err().then_some(ended);
     Err(NotMade { cause: refusal, end })
+}
+
+/// Waits until a session of this node that is closing has ended, at most until `until`. False if it is not
+/// closing, or has not ended by then.
+async fn has_closed(
+    world: &World,
+    organization: OrganizationId,
+    session: SessionId,
+    until: Instant,
+) -> bool {
+    let Some(mut view) = world.views.session(organization, session) else { return false };
+    if !view.borrow().closing {
+        return false;
+    }
+    let ended = view.wait_for(|view| view.record.status.is_final());
+    matches!(timeout_at(until, ended).await, Ok(Ok(_ended)))
 }
 
 impl Registry {
