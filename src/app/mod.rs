@@ -128,11 +128,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         views: Views::default(),
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
-        launcher: if options.stand_ins {
-            Arc::new(StandIns)
-        } else {
-            Arc::new(desktops.clone())
-        },
+        launcher: if options.stand_ins { Arc::new(StandIns) } else { Arc::new(desktops.clone()) },
         pool: Pool::new(&settings.pool, digest_for_desktops(&settings), clock, runtime.clone()),
         films: Films::new(
             desktops.directories().clone(),

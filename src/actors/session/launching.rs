@@ -200,7 +200,8 @@ impl Session {
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
         let expires_at = self.record.deadlines.expires_at;
-        let data = json!({ "display_number": number, "expires_at": expires_at, "stages_ms": stages });
+        let data =
+            json!({ "display_number": number, "expires_at": expires_at, "stages_ms": stages });
         self.record_event(EventKind::SessionStarted, data);
         self.film();
         self.refresh_egress(ctx);

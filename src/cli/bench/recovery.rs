@@ -64,7 +64,8 @@ async fn recovered(client: &BenchClient, session: &str, part: Part) -> anyhow::R
 /// Measures recoveries of sessions.
 pub(super) async fn measure(client: &BenchClient, asked: &Arguments) -> anyhow::Result<Report> {
     let Arguments { rounds, parts } = asked;
-    let parts: &[Part] = if parts.is_empty() { &[Part::Chromium, Part::Xvfb] } else { parts.as_slice() };
+    let parts: &[Part] =
+        if parts.is_empty() { &[Part::Chromium, Part::Xvfb] } else { parts.as_slice() };
     let mut steps = Vec::new();
     for part in parts {
         let (mut seen, mut reported) = (Durations::default(), Durations::default());
