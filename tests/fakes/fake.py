@@ -12,7 +12,7 @@ files that it leaves, its end. A way to misbehave is given by the first argument
 
 And ways to do more:
 
-    pages       Chromium: a page can be attached to, navigated, and evaluated in
+    pages       Chromium: a page can be attached to and navigated, and evaluates `6 * 7`
     paints      x11vnc: the whole picture is sent, and again 20 times in a second
 """
 

@@ -106,11 +106,16 @@ async fn a_recovery_is_over_when_another_browser_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_view_is_measured_from_its_first_picture_to_its_bytes() {
     let server = Setup::fakes().fake("chromium", "pages").fake("x11vnc", "paints").start().await;
-    let arguments = ["streams", "--rounds", "2", "--viewers", "2", "--stalled", "--seconds", "1"];
+    // The fake display takes no input.
+    let arguments = [
+        &["streams", "--rounds", "2", "--clicks", "0", "--viewers", "2"][..],
+        &["--stalled", "--seconds", "1"][..],
+    ]
+    .concat();
     let streams = report(&server, &arguments).await;
     assert_eq!(count(&streams, "first pixel, first viewer"), 1);
     assert_eq!(count(&streams, "first pixel"), 2);
-    assert_eq!(count(&streams, "input to pixel"), 2);
+    assert_eq!(count(&streams, "input to pixel"), 0);
     assert!(figure(&streams, "pictures per second, slowest viewer") >= 1.0, "{streams:#}");
     assert!(figure(&streams, "KiB per second and viewer") >= 0.0, "{streams:#}");
     server.stop().await;
@@ -176,7 +181,9 @@ async fn an_interrupted_measurement_leaves_no_session_and_no_server() {
     interrupt(&reads);
     let status = timeout(PATIENCE, reads.wait()).await.expect("it does not end").unwrap();
     assert_eq!(status.code(), Some(130));
-    assert_eq!(server.client.list().await, Vec::<Value>::new());
+    // One whose answer was on its way is closed by the server, because nobody has received it.
+    let gone = async || server.client.list().await.is_empty().then_some(());
+    eventually("no session is left", gone).await;
 
     let temporary = server.directory.join("bench");
     fs::create_dir(&temporary).unwrap();

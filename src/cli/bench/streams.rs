@@ -33,9 +33,12 @@ further viewer of the first session requests a picture and reads none: the figur
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// The number of first pictures, and that of clicks.
+    /// The number of first pictures, after that of the first viewer.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_SESSIONS))]
     rounds: u64,
+    /// The number of clicks; 0 for a server on which viewers only watch.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MOST_SESSIONS))]
+    clicks: u64,
     /// The number of sessions that are watched at the same time.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_SESSIONS))]
     sessions: u64,
@@ -112,14 +115,14 @@ pub(super) async fn measure(
     client: &Arc<BenchClient>,
     asked: &Arguments,
 ) -> anyhow::Result<Report> {
-    let Arguments { rounds, sessions: count, viewers, seconds, stalled } = asked;
+    let Arguments { rounds, clicks: times, sessions: count, viewers, seconds, stalled } = asked;
     let (width, height) = SIZE;
     let request = json!({ "width": width, "height": height });
     let session = client.create_of(&request).await?.id;
     client.connect(&session).await?.open_page(&pages::clicked()).await?;
     let first = first_pixels(client, &session, 1).await?;
     let later = first_pixels(client, &session, *rounds).await?;
-    let clicked = clicks(client, &session, *rounds).await?;
+    let clicked = clicks(client, &session, *times).await?;
 
     let mut sessions: Vec<Arc<str>> = vec![session.into()];
     for _ in 1..*count {
@@ -151,7 +154,7 @@ pub(super) async fn measure(
         ("input to pixel".into(), clicked),
     ];
     let parameters = json!({
-        "rounds": rounds, "sessions": count, "viewers": viewers, "seconds": seconds,
+        "rounds": rounds, "clicks": times, "sessions": count, "viewers": viewers, "seconds": seconds,
         "stalled": stalled, "width": width, "height": height,
     });
     let figures = figures(&seen, *seconds);

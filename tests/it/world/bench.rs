@@ -19,7 +19,7 @@ async fn real_sessions_are_watched_driven_weighed_and_recovered() {
         assert_eq!(server.client.list().await, Vec::<Value>::new(), "{arguments:?}");
         report
     };
-    let streams = measured(&["streams", "--rounds", "2", "--seconds", "2"]).await;
+    let streams = measured(&["streams", "--rounds", "2", "--clicks", "2", "--seconds", "2"]).await;
     for step in ["first pixel", "input to pixel"] {
         assert_eq!(streams["steps"][step]["count"], 2, "{streams:#}");
     }
