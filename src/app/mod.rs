@@ -63,12 +63,15 @@ use crate::system::desktop::Desktops;
 use crate::system::film::Films;
 use crate::system::objects::Objects;
 use crate::system::python::Python;
+use crate::system::stand_ins::StandIns;
 
 /// The options of a single start, which are not settings of the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServeOptions {
     /// True if a stop leaves the browsers to the next server instead of closing them.
     pub keep_sessions: bool,
+    /// True if sessions get stand-ins without programs in place of desktops.
+    pub stand_ins: bool,
 }
 
 /// Runs a future to completion on an actor system of this thread. Work that must not block a
@@ -125,7 +128,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         views: Views::default(),
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
-        launcher: Arc::new(desktops.clone()),
+        launcher: if options.stand_ins { Arc::new(StandIns) } else { Arc::new(desktops.clone()) },
         pool: Pool::new(&settings.pool, digest_for_desktops(&settings), clock, runtime.clone()),
         films: Films::new(
             desktops.directories().clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::Args;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -156,6 +157,13 @@ impl Client {
         Ok(Self { http, base, api_key: server.api_key.clone() })
     }
 
+    /// Creates a client of a server on this machine, at an address such as `http://127.0.0.1:8787`.
+    pub(super) fn of_own_server(base: String, key: Secret) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
+        let http = http.context("the HTTP client could not be set up")?;
+        Ok(Self { http, base, api_key: Some(key) })
+    }
+
     /// Returns the key that requests are sent with.
     pub(super) fn key(&self) -> Option<&str> {
         self.api_key.as_ref().map(Secret::expose)
@@ -186,14 +194,35 @@ impl Client {
         self.ask(Method::PATCH, path, Some(body)).await
     }
 
+    /// Sends a `GET` request for a file, and returns its size in bytes.
+    pub(super) async fn size_of(&self, path: &str) -> Result<usize, RequestError> {
+        let (status, bytes) = self.send(Method::GET, path, "*/*", None).await?;
+        if status.is_success() {
+            return Ok(bytes.len());
+        }
+        Err(self.refused(status, &self.json(status, &bytes)?))
+    }
+
     async fn ask(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, RequestError> {
+        let (status, bytes) = self.send(method, path, "application/json", body).await?;
+        let value = self.json(status, &bytes)?;
+        if status.is_success() { Ok(value) } else { Err(self.refused(status, &value)) }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes), RequestError> {
         let mut request = self.http.request(method, self.link(path));
-        request = request.header("accept", "application/json");
+        request = request.header("accept", accept);
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key.expose());
         }
@@ -206,26 +235,33 @@ impl Client {
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let text = answer.text().await.map_err(unreachable)?;
-        let strange = |what: String| RequestError::Strange { url: self.base.clone(), what };
-        let value: Value = if text.trim().is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&text)
-                .map_err(|_no_json| strange(format!("{status}, and no JSON")))?
-        };
-        if status.is_success() {
-            return Ok(value);
+        Ok((status, answer.bytes().await.map_err(unreachable)?))
+    }
+
+    fn strange(&self, what: String) -> RequestError {
+        RequestError::Strange { url: self.base.clone(), what }
+    }
+
+    /// The JSON of an answer; null for an answer without a body.
+    fn json(&self, status: StatusCode, bytes: &[u8]) -> Result<Value, RequestError> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Value::Null);
         }
+        let value = serde_json::from_slice(bytes);
+        value.map_err(|_no_json| self.strange(format!("{status}, and no JSON")))
+    }
+
+    /// The error of an answer whose status is not a success.
+    fn refused(&self, status: StatusCode, value: &Value) -> RequestError {
         let Some(detail) = value.get("detail") else {
-            return Err(strange(format!("{status}, and no detail")));
+            return self.strange(format!("{status}, and no detail"));
         };
-        Err(RequestError::Refused {
+        RequestError::Refused {
             status,
-            code: text_of(&value, "code").unwrap_or_default().to_owned(),
+            code: text_of(value, "code").unwrap_or_default().to_owned(),
             detail: detail_for_people(detail),
             retryable: value.get("retryable").and_then(Value::as_bool).unwrap_or(false),
-        })
+        }
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// Leave the browsers to the next server when this one stops.
     #[arg(long)]
     keep_sessions: bool,
+    /// Give each session a stand-in without programs in place of a desktop, to measure the server itself.
+    #[arg(long, hide = true)]
+    stand_ins: bool,
     /// The format of log lines.
     #[arg(long, value_enum, default_value_t, env = "GREENROOM_LOG_FORMAT")]
     log_format: Format,
@@ -78,19 +81,21 @@ pub(super) async fn serve(
     arguments: Arguments,
     environment: &Environment,
 ) -> anyhow::Result<Ending> {
-    let Arguments { settings, keep_sessions, log_format } = arguments;
+    let Arguments { settings, keep_sessions, stand_ins, log_format } = arguments;
     let Loaded { settings, warnings, .. } = settings.load(environment)?;
     logging::start(log_format, environment.log_filter())?;
     for warning in warnings {
         warn!("{warning}");
     }
     let missing = doctor::missing_packages(&settings.desktop);
-    if !missing.is_empty() {
+    if stand_ins {
+        warn!("sessions have no browser: they are stand-ins, see `greenroom bench scale`");
+    } else if !missing.is_empty() {
         warn!(
             "no session can start until programs are installed: apt-get install {}",
             missing.join(" ")
         );
     }
-    app::serve(settings, ServeOptions { keep_sessions }).await?;
+    app::serve(settings, ServeOptions { keep_sessions, stand_ins }).await?;
     Ok(Ending::Done)
 }

@@ -37,7 +37,8 @@ macro_rules! kinds {
 kinds! {
     /// A session was requested and is stored; its desktop is starting.
     SessionCreated = "session.created",
-    /// The session's browser can be driven: `{display_number, expires_at}`.
+    /// The session's browser can be driven: `{display_number, expires_at, stages_ms}`; `stages_ms` has the
+    /// milliseconds of each stage of its start.
     SessionStarted = "session.started",
     /// A part of the session's desktop has ended and is being restarted: the failure.
     SessionRecovering = "session.recovering",

@@ -29,6 +29,7 @@ pub mod python;
 mod readiness;
 pub mod seam;
 pub mod settings;
+pub mod stand_ins;
 pub mod storage_state;
 pub mod vnc;
 pub mod windows;

@@ -180,7 +180,13 @@ pub fn control_group(mounts: &str, groups: &str) -> Option<PathBuf> {
 
 /// The value of `MemAvailable` in `/proc/meminfo`, in bytes.
 pub fn available_memory(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kibibytes(text, "MemAvailable")
+}
+
+/// The value in bytes of a row such as `Pss:  812 kB`.
+pub fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let line = rows.next()?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -252,6 +258,14 @@ mod tests {
         let expected =
             Segment { id: "32".into(), bytes: 4_196_352, creator: 812, changed_at: 1_793_000_003 };
         assert_eq!(segments(table), [expected]);
+    }
+
+    #[test]
+    fn a_size_is_found_by_the_whole_name_of_its_row() {
+        let text = "Rss:             2000 kB\nPss_Dirty:  7 kB\nPss:              812 kB\n";
+        assert_eq!(kibibytes(text, "Pss"), Some(812 * 1024));
+        assert_eq!(kibibytes(text, "Swap"), None);
+        assert_eq!(kibibytes("Pss: many kB", "Pss"), None);
     }
 
     #[test]

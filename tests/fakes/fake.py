@@ -9,6 +9,11 @@ files that it leaves, its end. A way to misbehave is given by the first argument
     deaf        works, but ignores SIGTERM and requests to close
     fork        works, and leaves a child in a separate session
     flood       works, and writes endless output
+
+And ways to do more:
+
+    pages       Chromium: a page can be attached to and navigated, and evaluates `6 * 7`
+    paints      x11vnc: the whole picture is sent, and again 20 times in a second
 """
 
 import os

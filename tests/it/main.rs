@@ -16,6 +16,7 @@
 mod admin;
 mod after_the_end;
 mod architecture;
+mod bench;
 mod bounds;
 mod commands;
 mod credentials;

@@ -185,6 +185,7 @@ impl Session {
         }
         self.await_death(&*desktop, ctx);
         self.await_out_of_memory(&*desktop, ctx);
+        let stages = desktop.stages();
         // From here on the phase owns the desktop, so that every way to the end shuts it down.
         self.enter(Phase::Running { desktop });
         if let Err(cause) = outcome {
@@ -199,7 +200,8 @@ impl Session {
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
         let expires_at = self.record.deadlines.expires_at;
-        let data = json!({ "display_number": number, "expires_at": expires_at });
+        let data =
+            json!({ "display_number": number, "expires_at": expires_at, "stages_ms": stages });
         self.record_event(EventKind::SessionStarted, data);
         self.film();
         self.refresh_egress(ctx);

@@ -4,38 +4,54 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::join_all;
-use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::MOST_SESSIONS;
+use super::devtools::Devtools;
 use crate::cli::client::{Client, RequestError, Server, text_of};
 
-/// The longest time that a browser may take for one command.
-const ANSWERS: Duration = Duration::from_secs(30);
+/// A WebSocket of a server or of a browser.
+pub(super) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The longest time in seconds that a page of events waits for the first one.
+const EVENTS_WAIT: u64 = 20;
 
 /// Sends the requests of a measurement.
 #[derive(Debug)]
 pub(super) struct BenchClient {
     pub(super) api: Client,
+    /// The seed of everything that is random in the measurement.
+    pub(super) seed: u64,
     sessions: Mutex<Vec<String>>,
 }
 
 impl BenchClient {
     /// Creates a client of the server given by the flags.
-    pub(super) fn new(server: &Server) -> anyhow::Result<Self> {
-        Ok(Self { api: Client::new(server)?, sessions: Mutex::default() })
+    pub(super) fn new(server: &Server, seed: u64) -> anyhow::Result<Self> {
+        Ok(Self { api: Client::new(server)?, seed, sessions: Mutex::default() })
+    }
+
+    /// Returns the random numbers of the measurement, which the seed determines.
+    pub(super) fn random(&self) -> StdRng {
+        StdRng::seed_from_u64(self.seed)
     }
 
     /// Creates a session and waits until its browser runs.
     pub(super) async fn create(&self) -> anyhow::Result<Created> {
+        self.create_of(&json!({})).await
+    }
+
+    /// Creates a session by this request, and waits until its browser runs.
+    pub(super) async fn create_of(&self, request: &Value) -> anyhow::Result<Created> {
         let began = Instant::now();
-        let session = self.api.post("/v1/browser_sessions", &json!({})).await?;
+        let session = self.api.post("/v1/browser_sessions", request).await?;
         let took = began.elapsed();
         let id = text_of(&session, "browser_session_id").context("the answer has no session")?;
         self.sessions.lock().push(id.to_owned());
@@ -72,17 +88,50 @@ impl BenchClient {
         .await;
     }
 
+    /// Returns the data of the first event of this kind that a session has, once the event is stored.
+    pub(super) async fn event(&self, session: &str, kind: &str) -> anyhow::Result<Value> {
+        let mut after = Value::from(0);
+        loop {
+            let query = format!("after={after}&wait_seconds={EVENTS_WAIT}&limit=1000");
+            let path = format!("/v1/browser_sessions/{session}/events?{query}");
+            let mut page = self.api.get(&path).await?;
+            let events = page.get_mut("events").and_then(Value::as_array_mut);
+            let events = events.context("the answer has no events")?;
+            ensure!(!events.is_empty(), "session {session} has no event {kind}");
+            let found = events.iter_mut().find(|event| text_of(event, "kind") == Some(kind));
+            if let Some(data) = found.and_then(|event| event.get_mut("data")) {
+                return Ok(data.take());
+            }
+            after = page.get("next").cloned().context("the page of events has no end")?;
+        }
+    }
+
+    /// Opens a WebSocket of the server.
+    pub(super) async fn open(&self, path: &str) -> anyhow::Result<WebSocket> {
+        let url = self.api.link(path).replacen("http", "ws", 1);
+        let key = self.api.key().map(str::parse::<HeaderValue>).transpose();
+        connect(&url, key.context("the API key is not one for a header")?).await
+    }
+
     /// Connects to the DevTools of a session.
     pub(super) async fn connect(&self, session: &str) -> anyhow::Result<Devtools> {
-        let link = self.api.link(&format!("/v1/browser_sessions/{session}/cdp"));
-        let mut request = link.replacen("http", "ws", 1).into_client_request()?;
-        if let Some(key) = self.api.key() {
-            let key = key.parse().context("the API key is not one for a header")?;
-            request.headers_mut().insert("x-api-key", key);
-        }
-        let (socket, _) = connect_async(request).await.context("no connection to DevTools")?;
-        Ok(Devtools { socket, last: 0 })
+        let socket = self.open(&format!("/v1/browser_sessions/{session}/cdp")).await;
+        Ok(Devtools::new(socket.context("no connection to DevTools")?))
     }
+}
+
+/// Connects to a WebSocket, with the key of an organization.
+pub(super) async fn connect(url: &str, key: Option<HeaderValue>) -> anyhow::Result<WebSocket> {
+    let mut request = url.into_client_request()?;
+    if let Some(key) = key {
+        request.headers_mut().insert("x-api-key", key);
+    }
+    let (mut socket, _) = connect_async(request).await?;
+    // As browsers do: a small message does not wait for the acknowledgement of the one before.
+    if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
+        stream.set_nodelay(true)?;
+    }
+    Ok(socket)
 }
 
 /// Refuses more sessions than a measurement may create.
@@ -97,79 +146,4 @@ pub(super) struct Created {
     pub(super) id: String,
     pub(super) is_warm: bool,
     pub(super) took: Duration,
-}
-
-/// A connection to the DevTools of a session.
-#[derive(Debug)]
-pub(super) struct Devtools {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    last: u64,
-}
-
-impl Devtools {
-    /// Opens a page in the first tab, and waits until it is loaded.
-    pub(super) async fn open_page(&mut self, url: &str) -> anyhow::Result<()> {
-        let targets = self.call(None, "Target.getTargets", json!({})).await?;
-        let targets = targets.get("targetInfos").and_then(Value::as_array);
-        let page = targets.into_iter().flatten().find(|it| text_of(it, "type") == Some("page"));
-        let page = page.and_then(|page| text_of(page, "targetId")).context("there is no page")?;
-        let attach = json!({ "targetId": page, "flatten": true });
-        let attached = self.call(None, "Target.attachToTarget", attach).await?;
-        let session = text_of(&attached, "sessionId").context("the page was not attached to")?;
-        self.call(Some(session), "Page.enable", json!({})).await?;
-        let id = self.send(Some(session), "Page.navigate", json!({ "url": url })).await?;
-        let (mut answered, mut loaded) = (false, false);
-        while !(answered && loaded) {
-            let message = self.next().await?;
-            answered |= message.get("id").and_then(Value::as_u64) == Some(id);
-            loaded |= text_of(&message, "method") == Some("Page.loadEventFired");
-            let failed = message.pointer("/result/errorText").and_then(Value::as_str);
-            ensure!(failed.is_none(), "{url}: {}", failed.unwrap_or_default());
-            let refused = message.pointer("/error/message").and_then(Value::as_str);
-            ensure!(refused.is_none(), "{url}: {}", refused.unwrap_or_default());
-        }
-        Ok(())
-    }
-
-    async fn call(
-        &mut self,
-        session: Option<&str>,
-        method: &str,
-        params: Value,
-    ) -> anyhow::Result<Value> {
-        let id = self.send(session, method, params).await?;
-        loop {
-            let mut message = self.next().await?;
-            if message.get("id").and_then(Value::as_u64) == Some(id) {
-                let result = message.get_mut("result").map(Value::take);
-                return result.with_context(|| format!("{method} is refused: {message}"));
-            }
-        }
-    }
-
-    async fn send(
-        &mut self,
-        session: Option<&str>,
-        method: &str,
-        params: Value,
-    ) -> anyhow::Result<u64> {
-        self.last += 1;
-        let mut command = json!({ "id": self.last, "method": method, "params": params });
-        if let (Some(session), Some(members)) = (session, command.as_object_mut()) {
-            members.insert("sessionId".to_owned(), session.into());
-        }
-        self.socket.send(Message::text(command.to_string())).await?;
-        Ok(self.last)
-    }
-
-    async fn next(&mut self) -> anyhow::Result<Value> {
-        loop {
-            let message = timeout(ANSWERS, self.socket.next()).await;
-            let message = message.context("the browser does not answer")?;
-            let message = message.context("the connection to DevTools has ended")??;
-            if let Message::Text(text) = message {
-                return Ok(serde_json::from_str(&text)?);
-            }
-        }
-    }
 }

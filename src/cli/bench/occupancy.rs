@@ -72,8 +72,9 @@ pub(super) async fn measure(
     Ok(Report {
         what: "occupancy",
         parameters: json!({ "clients": clients, "seconds": seconds }),
-        steps: vec![("begin", all.begins), ("release", all.releases)],
+        steps: vec![("begin".into(), all.begins), ("release".into(), all.releases)],
         figures,
         errors,
+        ..Report::default()
     })
 }

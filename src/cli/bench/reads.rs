@@ -53,8 +53,9 @@ pub(super) async fn measure(
     Ok(Report {
         what: "reads",
         parameters: json!({ "clients": clients, "seconds": seconds }),
-        steps: vec![("read", all)],
+        steps: vec![("read".into(), all)],
         figures,
         errors,
+        ..Report::default()
     })
 }

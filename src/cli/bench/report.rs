@@ -1,12 +1,13 @@
 //! The figures of a measurement, with all that is needed to compare them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::cli::output::{Table, say, say_json};
+use crate::cli::output::{Table, cell, say, say_json};
 
 /// The durations of one step, in the order of their measurement.
 #[derive(Debug, Clone, Default)]
@@ -36,67 +37,142 @@ impl Durations {
         sorted.get(rank - 1).copied().unwrap_or_default()
     }
 
+    /// The percentile in milliseconds.
+    pub(super) fn at(&self, percent: usize) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        milliseconds(Self::percentile(&sorted, percent))
+    }
+
     fn figures(&self) -> Vec<(&'static str, f64)> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         let at = |percent| milliseconds(Self::percentile(&sorted, percent));
         vec![("min", at(0)), ("p50", at(50)), ("p95", at(95)), ("p99", at(99)), ("max", at(100))]
     }
 }
 
+/// The milliseconds of a duration, to the microsecond.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A table of figures: a row for each size that was measured.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// The names of the columns.
+    pub(super) columns: Vec<&'static str>,
+    /// The figures of each row, in the order of the columns.
+    pub(super) rows: Vec<Vec<f64>>,
+}
+
+impl Rows {
+    /// The figures of a column.
+    pub(super) fn column(&self, name: &str) -> Vec<f64> {
+        let place = self.columns.iter().position(|column| *column == name);
+        let figures = self.rows.iter().map(|row| place.and_then(|place| row.get(place)).copied());
+        figures.flatten().collect()
+    }
+
+    fn json(&self) -> Value {
+        let object = |row: &Vec<f64>| -> Value {
+            let members = self.columns.iter().zip(row);
+            members.map(|(name, figure)| ((*name).to_owned(), json!(figure))).collect()
+        };
+        self.rows.iter().map(object).collect()
+    }
+
+    fn print(&self) {
+        let mut table = Table::new(&self.columns);
+        for row in &self.rows {
+            // A number of sessions has no decimals.
+            let cell = |figure: &f64| {
+                if figure.fract() == 0.0 { format!("{figure:.0}") } else { format!("{figure:.1}") }
+            };
+            table.row(row.iter().map(cell));
+        }
+        table.print();
+    }
+}
+
 /// The result of a measurement.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Report {
     /// The name of the measurement.
     pub(super) what: &'static str,
     /// The parameters of the measurement.
     pub(super) parameters: Value,
     /// The durations of each step, in the order of the steps.
-    pub(super) steps: Vec<(&'static str, Durations)>,
+    pub(super) steps: Vec<(Cow<'static, str>, Durations)>,
     /// Further figures, by name.
     pub(super) figures: Vec<(&'static str, f64)>,
+    /// Figures by size, where several sizes were measured.
+    pub(super) rows: Option<Rows>,
+    /// Sentences about figures that are missing, and why.
+    pub(super) notes: Vec<String>,
     /// The failures of clients, which end their part of the measurement.
     pub(super) errors: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn print(&self, as_json: bool) {
+    /// Prints the report of a measurement that used this seed.
+    pub(super) fn print(&self, seed: u64, as_json: bool) {
+        let at = Utc::now();
         if as_json {
-            return say_json(&self.json());
+            return say_json(&self.json(seed, at));
         }
+        if !self.steps.is_empty() {
+            self.print_steps();
+        }
+        if let Some(rows) = &self.rows {
+            rows.print();
+        }
+        for (name, figure) in &self.figures {
+            say(format_args!("{name}: {figure:.1}"));
+        }
+        let machine = machine();
+        let named = |name: &str| cell(&machine, name);
+        let (processors, processor) = (named("processors"), named("processor"));
+        let (memory, at) = (named("memory"), at.format("%Y-%m-%d %H:%M UTC"));
+        say(format_args!("{at}; seed {seed}; {processors} processors: {processor}; {memory}"));
+    }
+
+    fn print_steps(&self) {
         let mut table = Table::new(&["ms", "count", "min", "p50", "p95", "p99", "max"]);
         for (step, durations) in &self.steps {
             let count = durations.count().to_string();
             let cells = durations.figures().into_iter().map(|(_, figure)| format!("{figure:.1}"));
-            table.row([(*step).to_owned(), count].into_iter().chain(cells));
+            table.row([step.to_string(), count].into_iter().chain(cells));
         }
         table.print();
-        for (name, figure) in &self.figures {
-            say(format_args!("{name}: {figure:.1}"));
-        }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, seed: u64, at: DateTime<Utc>) -> Value {
         let steps: Map<String, Value> = self
             .steps
             .iter()
             .map(|(step, durations)| {
                 let figures: BTreeMap<_, _> = durations.figures().into_iter().collect();
-                ((*step).to_owned(), json!({ "count": durations.count(), "milliseconds": figures }))
+                (step.to_string(), json!({ "count": durations.count(), "milliseconds": figures }))
             })
             .collect();
         let figures: BTreeMap<_, _> = self.figures.iter().copied().collect();
-        json!({
+        let mut report = json!({
             "benchmark": self.what,
             "version": env!("CARGO_PKG_VERSION"),
-            "at": Utc::now(),
+            "at": at,
+            "seed": seed,
             "machine": machine(),
             "parameters": self.parameters,
             "steps": steps,
             "figures": figures,
+            "notes": self.notes,
             "errors": self.errors,
-        })
+        });
+        if let (Some(rows), Some(members)) = (&self.rows, report.as_object_mut()) {
+            members.insert("rows".to_owned(), rows.json());
+        }
+        report
     }
 }
 

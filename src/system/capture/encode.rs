@@ -9,7 +9,11 @@ use crate::system::seam::{CaptureError, Format};
 const JPEG_QUALITY: u8 = 80;
 
 /// Encodes a frame in the X server's format: blue, green, red and an unused byte per pixel.
-pub(super) fn encode(frame: &[u8], size: Size, format: Format) -> Result<Vec<u8>, CaptureError> {
+///
+/// # Errors
+///
+/// A [`CaptureError`] if the frame does not have this size.
+pub fn encode(frame: &[u8], size: Size, format: Format) -> Result<Vec<u8>, CaptureError> {
     match format {
         Format::Png => png(frame, size),
         Format::Jpeg => jpeg(frame, size),

@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc as frames, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::encode::encode;
 use super::display::Cookie;
 use crate::system::seam::{CaptureError, Following, Format, Picture, Reel, Screen};
 

@@ -22,7 +22,7 @@ use crate::domain::ids::SessionId;
 use crate::system::cdp::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
-use crate::system::seam::{AdoptError, Order};
+use crate::system::seam::{AdoptError, Order, Stages};
 use crate::system::vnc::{Password, Server, Within};
 use crate::system::windows;
 
@@ -138,6 +138,7 @@ impl Desktops {
             downloads: self.downloads_of(session),
             opening: Opening::new(),
             emulation,
+            stages: Stages::default(),
         };
         Ok((LiveDesktop::new(made, runtime.clone()), strays))
     }

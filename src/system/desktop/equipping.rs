@@ -10,6 +10,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use super::running::LiveDesktop;
 use crate::domain::session::{Failure, StartKind};
 use crate::system::cdp::Devtools;
 use crate::system::failure::{directory as directory_failed, failure};
-use crate::system::seam::{Desktop, Egress as _, Order, RestartFailed};
+use crate::system::seam::{Desktop, Egress as _, Order, RestartFailed, Stages};
 
 impl Directory {
     fn pooled_file(&self) -> PathBuf {
@@ -64,6 +65,7 @@ impl LiveDesktop {
         order: Order,
         call_off: CancellationToken,
     ) -> Result<Box<dyn Desktop>, RestartFailed> {
+        let began = Instant::now();
         let equipped = tokio::select! {
             biased;
             () = call_off.cancelled() => {
@@ -73,7 +75,10 @@ impl LiveDesktop {
             equipped = self.equipped(order) => equipped,
         };
         match equipped {
-            Ok(()) => Ok(self),
+            Ok(()) => {
+                self.made.stages = Stages::one("equip", began.elapsed());
+                Ok(self)
+            }
             Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
         }
     }

@@ -42,7 +42,7 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::profile::BrowserVersion;
-use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
+use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order, Staging};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
     self, Password, Ports, Reach, Reservation, Seats, Server, VncCallbacks, VncContext, Within,
@@ -320,6 +320,7 @@ impl Desktops {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
         let directory = self.directory(session);
+        let mut staging = Staging::begin();
         let cookie: Cookie = rand::random();
         let password = Password::fresh(order.spec.rotation);
         let chromium_path = browser::locate(settings, order.spec.settings.executable.as_deref())?;
@@ -344,6 +345,7 @@ impl Desktops {
         let profile = directory.profile();
         let way = self.way(order).await;
         undo.lock().note(|parts| parts.way = way.clone());
+        staging.ended("files");
         let restored = async {
             match &order.profile {
                 Some(packed) => {
@@ -361,6 +363,7 @@ impl Desktops {
         let (display_number, xvfb) = display?;
         let network = network?;
         let restored = restored?;
+        staging.ended("display");
         undo.lock().note(|parts| parts.display_number = Some(display_number));
         let windows = windows::fit(display_number, cookie);
         browser::prepare(&directory, order.spec.size)
@@ -416,6 +419,7 @@ impl Desktops {
             network: network.as_ref().map(Found::of_browser),
             policies: policies.as_ref(),
         };
+        staging.ended("settings");
         let chromium = browser::spawn(&chromium_path, &start, settings, runtime)?;
         undo.lock().note(|parts| parts.chromium = Some(chromium.clone()));
         if let Some(way) = &way {
@@ -424,6 +428,7 @@ impl Desktops {
         let eager = async { if settings.vnc_eager { vnc.start().await } else { Ok(()) } };
         let (browser::Ready { devtools, page }, ()) =
             tokio::try_join!(browser::ready(&chromium, &start, settings), eager)?;
+        staging.ended("browser");
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
         let (reached, process) = (devtools.clone(), chromium.clone());
         let emulation = Emulation::start(reached, process, wanted.clone(), wanted.clone(), runtime);
@@ -456,6 +461,7 @@ impl Desktops {
         };
         let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        staging.ended("page");
         // From here on nothing is awaited: the caller owns the parts now, and the guard is disarmed.
         let parts = undo.lock().take().ok_or_else(|| {
             failure("directory", "launch_broke_off", "the launch was undone".to_owned())
@@ -476,6 +482,7 @@ impl Desktops {
             downloads: self.downloads_of(order.session),
             opening,
             emulation,
+            stages: staging.stages(),
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }

@@ -37,7 +37,7 @@ use crate::system::limits::Group;
 use crate::system::process::{Process, cut, is_ending};
 use crate::system::seam::{
     Copies, Death, Desktop, Egress, Order, PackAtEnd, PackedProfile, Repair, RestartFailed,
-    Restarted, Sanitized, Screen, VncServer,
+    Restarted, Sanitized, Screen, Stages, VncServer,
 };
 use crate::system::storage_state::Storage;
 use crate::system::vnc::{Password, Server};
@@ -65,6 +65,8 @@ pub(super) struct Made {
     /// The pages that the browser was started with, or that were restored.
     pub(super) opening: Opening,
     pub(super) emulation: Emulation,
+    /// The stages of the start; none of a desktop that was adopted.
+    pub(super) stages: Stages,
 }
 
 /// A desktop of real programs.
@@ -207,6 +209,10 @@ fn kept(made: &Made) -> Kept {
 impl Desktop for LiveDesktop {
     fn identity(&self) -> &DesktopIdentity {
         &self.made.identity
+    }
+
+    fn stages(&self) -> Stages {
+        self.made.stages.clone()
     }
 
     fn death(&self) -> BoxFuture<'static, Death> {

@@ -10,10 +10,18 @@ use super::{BESIDE, MARKER};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 pub(super) use crate::system::proc::Stat;
-use crate::system::proc::{entry_below, is_wiped, variable};
+use crate::system::proc::{entry_below, is_wiped, kibibytes, variable};
 
 /// The ticks per second in `/proc` (`USER_HZ`), which is the same on every architecture of Chromium.
 const TICKS_PER_SECOND: u64 = 100;
+
+impl Stat {
+    /// The processor time in user and in kernel mode.
+    fn processor_time(self) -> Duration {
+        let milliseconds = self.used * 1000 / u128::from(TICKS_PER_SECOND);
+        Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+    }
+}
 
 pub(super) fn stat(pid: i32) -> Option<Stat> {
     // A program sets its own name, in arbitrary bytes.
@@ -137,6 +145,53 @@ pub fn marked(roots: &[PathBuf]) -> Vec<Marked> {
             Some(Marked { session, identity, name: name.trim().to_owned() })
         })
         .collect()
+}
+
+/// Every living process that carries the marker of `session`, with its arguments.
+pub fn of_session(session: SessionId) -> Vec<Running> {
+    let name = session.to_string();
+    let living = all().into_iter().filter(|(_, stat)| stat.is_living());
+    let marked = living.filter(|(pid, _)| is_marked_with(*pid, &name));
+    marked
+        .map(|(pid, stat)| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments);
+            // A child of Chromium writes its arguments as one string, separated by spaces.
+            let arguments = arguments.split(['\0', ' ']).map(str::to_owned).collect();
+            Running { pid, leads: stat.group == pid, used: stat.processor_time(), arguments }
+        })
+        .collect()
+}
+
+/// A living process of a session.
+#[derive(Debug, Clone)]
+pub struct Running {
+    pub pid: i32,
+    /// True if it leads its process group, as a started program does.
+    pub leads: bool,
+    /// The processor time that it has used.
+    pub used: Duration,
+    /// The name of the program, and the arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Running {
+    /// The memory of the process in bytes, in which memory shared by `n` processes counts as its `n`th part (PSS, see
+    /// `proc_pid_smaps(5)`). `None` if the kernel does not show it to this user.
+    pub fn memory(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?;
+        kibibytes(&text, "Pss")
+    }
+}
+
+/// The resident memory of a process in bytes (RSS).
+pub fn resident_memory(pid: u32) -> Option<u64> {
+    kibibytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS")
+}
+
+/// The processor time that a process has used.
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    stat(i32::try_from(pid).ok()?).map(Stat::processor_time)
 }
 
 /// The time at which a process started, given as `ticks` after the boot, by the machine's current clock.

@@ -43,10 +43,11 @@ use tokio_util::sync::CancellationToken;
 pub use family::Member;
 pub use group::living as group_of;
 pub use identity::{
-    Marked, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made, started_at,
+    Marked, Running, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made,
+    of_session, processor_time, resident_memory, started_at,
 };
 pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
-pub use program::{find, output, output_with};
+pub use program::{find, output, output_with, start_owned};
 pub use sockets::listened_to;
 
 use crate::domain::ids::SessionId;

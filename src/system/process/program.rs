@@ -1,11 +1,14 @@
 //! Lookup of programs, and short runs of them.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::process::Child;
 use tokio::time::timeout;
 
 /// The absolute path of the program `name`: itself if it contains a slash, otherwise the first
@@ -61,6 +64,34 @@ pub async fn output_with(
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(format!("{}: {}", output.status, said.trim()))
+}
+
+/// Starts a program that belongs to the caller, with no other environment than this one. Its standard error is
+/// appended to `log`, its standard output is read through the child. It is killed when the child is dropped, so it
+/// must have no programs of its own.
+///
+/// # Errors
+///
+/// The error of the system.
+pub fn start_owned(
+    program: &Path,
+    arguments: &[&OsStr],
+    environment: &[(&str, &OsStr)],
+    log: File,
+) -> io::Result<Child> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        // An interruption of the terminal is for the caller, which then ends the program itself.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::egress::Egress;
 use super::profile::{PackAtEnd, PackedProfile};
 use super::screen::{Copies, Screen};
+use super::stages::Stages;
 use super::vnc::VncServer;
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::ids::SessionId;
@@ -199,6 +200,11 @@ pub struct Repair {
 pub trait Desktop: fmt::Debug + Send + 'static {
     /// The processes, display and ports of the desktop.
     fn identity(&self) -> &DesktopIdentity;
+
+    /// The stages of its start, with the time of each; none of a desktop that was adopted.
+    fn stages(&self) -> Stages {
+        Stages::default()
+    }
 
     /// Resolves when the X server or the browser has ended unexpectedly, with the program, its exit
     /// and the end of its log. A part that hangs while the desktop is [used](Self::set_used) is

@@ -8,6 +8,7 @@ mod desktop;
 mod egress;
 mod profile;
 mod screen;
+mod stages;
 mod vnc;
 
 pub use desktop::{
@@ -17,4 +18,5 @@ pub use desktop::{
 pub use egress::{Egress, EgressError, EgressOutcome, EgressStatus};
 pub use profile::{AfterPacking, PackAtEnd, PackedProfile};
 pub use screen::{CaptureError, Copies, Following, Format, Picture, Reel, Screen};
+pub use stages::{Stages, Staging};
 pub use vnc::{VncEndpoint, VncSeat, VncServer};

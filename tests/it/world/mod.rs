@@ -4,6 +4,7 @@
 
 mod adoption;
 mod automation;
+mod bench;
 mod blocks;
 mod client_certificates;
 mod confinement;
