@@ -20,6 +20,7 @@ use tokio::task_local;
 
 use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
 use super::receipt::{Hearing, Receipt};
+use super::requester::Requester;
 
 task_local! {
     /// The origin of the current code: the actor, and the message that it handles.
@@ -31,12 +32,18 @@ struct Origin {
     actor: Name,
     message: i64,
     receipt: Receipt,
+    requester: Option<Arc<Requester>>,
 }
 
 /// Returns the receipt of the message that is being handled. Outside of a handler there is no asker
 /// that could miss the answer.
 pub(super) fn receipt() -> Receipt {
     ORIGIN.try_with(|origin| origin.receipt.clone()).unwrap_or_default()
+}
+
+/// Returns the request on whose behalf the message was sent that is being handled.
+pub(super) fn requester() -> Option<Arc<Requester>> {
+    ORIGIN.try_with(|origin| origin.requester.clone()).ok().flatten()
 }
 
 /// A message to an actor, with the metadata that its asker and the journal need.
@@ -95,9 +102,23 @@ impl<T, E: Classified> Answer for Result<T, E> {
     fn outcome(&self) -> (Outcome, Option<String>) {
         match self {
             Ok(_) => (Outcome::Done, None),
-            Err(cause) => (cause.class(), Some(cause.to_string())),
+            Err(cause) => (cause.class(), Some(with_causes(cause))),
         }
     }
+}
+
+/// The text of an error, followed by those of its causes that it does not repeat.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// The reason why the outcome of a message is unknown.
@@ -162,7 +183,9 @@ where
     M: Ask,
 {
     entry.started();
-    let origin = Origin { actor: entry.receiver().clone(), message: entry.id(), receipt };
+    let requester = entry.requester();
+    let origin =
+        Origin { actor: entry.receiver().clone(), message: entry.id(), receipt, requester };
     let answering = ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx));
     Box::pin(ORIGIN.scope(origin, async move {
         let answer = answering.await;
@@ -296,6 +319,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             cause,
             summary: message.summary(),
             audited: M::AUDITED,
+            requester: Requester::current(),
         });
         Envelope { message, entry, receipt }
     }

@@ -21,6 +21,7 @@ pub mod egress;
 mod ending;
 pub mod error;
 pub mod events;
+pub mod explain;
 pub mod extensions;
 mod fallback;
 mod field_error;
@@ -31,6 +32,7 @@ pub mod health;
 pub mod idempotency;
 mod lasting;
 pub mod links;
+pub mod metrics;
 pub mod openapi;
 pub mod outside;
 pub mod pages;
@@ -64,6 +66,8 @@ pub use settings::{Settings, Wrong};
 /// Adds the routes of every endpoint.
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
+    explain::routes(config);
+    metrics::routes(config);
     sessions::routes(config);
     egress::routes(config);
     events::routes(config);

@@ -10,9 +10,12 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
+use super::front::Front;
 use super::outside::client_address;
+use crate::actors::requester::Requester;
 
 /// The code of a problem, kept with its answer for the access log.
 #[derive(Debug, Clone)]
@@ -82,11 +85,13 @@ pub async fn identify(
     let method = request.method().clone();
     let target = shown_target(request.path(), request.query_string());
     let span = info_span!("request", request.id = %id, client.address = field::Empty);
-    if let Some(client) = client_address(request.request()) {
+    let client = client_address(request.request());
+    if let Some(client) = client {
         span.record("client.address", field::display(client));
     }
 
-    let handling = async move { next.call(request).await };
+    let requester = Requester::new(id.to_string(), client);
+    let handling = requester.scope(async move { next.call(request).await });
     let outcome = CURRENT.scope(id.clone(), handling).instrument(span.clone()).await;
 
     let _entered = span.enter();
@@ -101,7 +106,18 @@ pub async fn identify(
         answer.headers_mut().insert(HEADER, value);
     }
     log(&method, &target, &answer, began);
+    count(&method, &answer, began);
     Ok(answer)
+}
+
+/// Records the request for `/metrics`, under the template of its route.
+fn count(method: &Method, answer: &ServiceResponse, began: Instant) {
+    let request = answer.request();
+    let Some(front) = request.app_data::<Data<Front>>() else { return };
+    let route = request.match_pattern();
+    let route = route.as_deref().unwrap_or("no route");
+    let status = answer.status().as_u16();
+    front.world.metrics.request(method.as_str(), route, status, began.elapsed());
 }
 
 fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) {

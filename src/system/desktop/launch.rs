@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ use super::running::{LiveDesktop, Made};
 use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity, StartKind};
+use crate::metrics::{DesktopMetrics, Histogram};
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::extensions::Extensions;
@@ -42,6 +43,7 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::profile::BrowserVersion;
+use crate::system::programs::ProgramReport;
 use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
@@ -68,6 +70,8 @@ pub(super) struct Inner {
     pub(super) network: OnceCell<NetworkLevel>,
     /// The versions of browsers, by their programs.
     pub(super) versions: Mutex<Versions>,
+    /// The figures of all desktops.
+    pub(super) metrics: Arc<DesktopMetrics>,
 }
 
 /// Versions by the path and the time of the last change of a program.
@@ -125,6 +129,7 @@ impl Desktops {
             no_sandbox: Default::default(),
             network: OnceCell::new(),
             versions: Mutex::default(),
+            metrics: Arc::default(),
         };
         Self(Arc::new(inner))
     }
@@ -272,6 +277,14 @@ impl Launch for Desktops {
         self.used_by(session)
     }
 
+    fn metrics(&self) -> Option<Arc<DesktopMetrics>> {
+        Some(Arc::clone(&self.0.metrics))
+    }
+
+    fn programs(&self, session: SessionId) -> Vec<ProgramReport> {
+        self.directory(session).programs_examined()
+    }
+
     fn extensions(&self) -> Extensions {
         Extensions::below(self.0.directories.data())
     }
@@ -318,6 +331,12 @@ impl Desktops {
 
     async fn bring_up(&self, order: &Order, undo: &Mutex<Undo>) -> Result<LiveDesktop, Failure> {
         let (settings, runtime) = (self.settings(), self.runtime());
+        let mut stage = Instant::now();
+        let mut next_stage = |figures: &Histogram| {
+            let began = std::mem::replace(&mut stage, Instant::now());
+            figures.record(began.elapsed());
+        };
+        let metrics = &self.0.metrics;
         let session = order.session;
         let directory = self.directory(session);
         let cookie: Cookie = rand::random();
@@ -340,6 +359,7 @@ impl Desktops {
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
+        next_stage(&metrics.prepare);
         // The browser's requirements are prepared while the display starts.
         let profile = directory.profile();
         let way = self.way(order).await;
@@ -362,6 +382,7 @@ impl Desktops {
         let network = network?;
         let restored = restored?;
         undo.lock().note(|parts| parts.display_number = Some(display_number));
+        next_stage(&metrics.display);
         let windows = windows::fit(display_number, cookie);
         browser::prepare(&directory, order.spec.size)
             .map_err(|cause| directory_failed(&profile, &cause))?;
@@ -425,6 +446,7 @@ impl Desktops {
         let (browser::Ready { devtools, page }, ()) =
             tokio::try_join!(browser::ready(&chromium, &start, settings), eager)?;
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
+        next_stage(&metrics.browser);
         let (reached, process) = (devtools.clone(), chromium.clone());
         let emulation = Emulation::start(reached, process, wanted.clone(), wanted.clone(), runtime);
         emulation.in_force().await;
@@ -456,6 +478,7 @@ impl Desktops {
         };
         let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        next_stage(&metrics.open);
         // From here on nothing is awaited: the caller owns the parts now, and the guard is disarmed.
         let parts = undo.lock().take().ok_or_else(|| {
             failure("directory", "launch_broke_off", "the launch was undone".to_owned())

@@ -21,6 +21,18 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     Stat::parse(&String::from_utf8_lossy(&text))
 }
 
+/// The state of this very process, if it exists; a zombie still does.
+pub fn stat_of(identity: &ProcessIdentity) -> Option<Stat> {
+    let is_of_this_boot = boot_id().is_ok_and(|boot| boot == identity.boot_id);
+    stat(identity.pid).filter(|stat| is_of_this_boot && stat.start_time == identity.start_time)
+}
+
+/// A number of clock ticks of `/proc` as a time.
+pub fn time_of(ticks: u128) -> Duration {
+    let milliseconds = ticks.saturating_mul(1000) / u128::from(TICKS_PER_SECOND);
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+}
+
 /// Every process that `/proc` lists, including zombies.
 pub(super) fn all() -> Vec<(i32, Stat)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -40,7 +52,7 @@ pub fn boot_id() -> io::Result<&'static str> {
     Ok(ID.get_or_init(|| text.trim().to_owned()))
 }
 
-pub(super) fn of(pid: i32) -> io::Result<ProcessIdentity> {
+pub fn of(pid: i32) -> io::Result<ProcessIdentity> {
     let stat = stat(pid).ok_or(io::ErrorKind::NotFound)?;
     Ok(ProcessIdentity { pid, start_time: stat.start_time, boot_id: boot_id()?.to_owned() })
 }

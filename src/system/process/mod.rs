@@ -40,10 +40,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use family::Member;
+pub use family::{Member, descendants};
 pub use group::living as group_of;
 pub use identity::{
-    Marked, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made, started_at,
+    Marked, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made,
+    of as identity_of, started_at, stat_of, time_of,
 };
 pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
 pub use program::{find, output, output_with};
