@@ -108,7 +108,7 @@ impl Histogram {
         Self::new(COUNTS, false)
     }
 
-    /// Records a time.
+    /// Records a time, rounded down to microseconds.
     pub fn record(&self, time: Duration) {
         self.record_count(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }

@@ -33,7 +33,7 @@ pub struct Consequence {
     pub consequences: Vec<Self>,
 }
 
-/// A kept message.
+/// A message that the journal still keeps.
 pub(super) trait Kept {
     /// The id of the message in whose handling it was sent.
     fn cause(&self) -> Option<i64>;

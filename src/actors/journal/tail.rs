@@ -1,7 +1,7 @@
 //! The live tail of the journal: messages as they end, for operators who watch.
 //!
 //! A watcher that is slow holds up no actor and costs no memory beyond one bounded queue that all
-//! share: it misses messages, and is told how many. While nobody watches, a message costs the read of
+//! share: it misses messages, and gets their number. While nobody watches, a message costs the read of
 //! one number.
 
 use std::sync::Arc;

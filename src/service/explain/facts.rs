@@ -16,7 +16,7 @@ pub(super) struct Facts {
     pub(super) now: DateTime<Utc>,
     /// The programs of the session on this node.
     pub(super) programs: Vec<ProgramReport>,
-    /// What the machine lacks for another browser, if the session is to start one or failed to.
+    /// The resource that the machine lacks for another browser, if the session is to start one or failed to.
     pub(super) lack: Option<NoRoom>,
     /// True if the session has an actor on this node.
     pub(super) is_here: bool,

@@ -42,7 +42,7 @@ pub enum Reader {
 pub struct Explanation {
     /// The id of the session or run.
     pub id: String,
-    /// `browser_session` or `workflow_run`.
+    /// The kind of the object: `browser_session` or `workflow_run`.
     pub kind: &'static str,
     /// The status, as the session or run shows it.
     pub status: &'static str,
@@ -54,16 +54,16 @@ pub struct Explanation {
     pub since: Option<DateTime<Utc>>,
     /// One sentence for people that names the cause.
     pub summary: String,
-    /// Further sentences.
+    /// Further sentences, about what is true beside the cause.
     pub details: Vec<String>,
-    /// What the session or run waits for.
+    /// The event that the session or run waits for.
     pub waiting_for: Option<Wait>,
     /// The holder of the session, and the queue of waiters.
     pub occupancy: Option<OccupancyResource>,
     /// The next deadline of the session, with its time: `{kind, at}`.
     #[schema(value_type = Option<Object>)]
     pub next_deadline: Option<Value>,
-    /// The last error.
+    /// The last error, also if it is over.
     pub last_error: Option<LastError>,
     /// The latest messages to the actor, newest first. Operators are shown the entries of the journal; others the kind,
     /// the times and the outcome of each.

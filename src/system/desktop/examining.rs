@@ -2,7 +2,7 @@
 
 use super::Directory;
 use crate::system::display;
-use crate::system::programs::{KnownProgram, ProgramReport, examine};
+use crate::system::programs::{KnownProgram, ProcessState, ProgramReport, examine};
 
 impl Directory {
     /// Examines the programs of the session. Reads `/proc` and files, and therefore blocks.
@@ -20,6 +20,9 @@ impl Directory {
             let egress = desktop.egress.map(|egress| egress.process);
             known.extend(egress.map(|process| KnownProgram { name: "egress", process }));
         }
-        examine(&known, &self.started(), |name| self.log(name))
+        let mut reports = examine(&known, &self.started(), |name| self.log(name));
+        // x11vnc ends with its last viewer.
+        reports.retain(|report| report.name != "x11vnc" || report.state != ProcessState::Gone);
+        reports
     }
 }

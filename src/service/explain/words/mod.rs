@@ -44,7 +44,7 @@ pub(super) fn verdict(view: &SessionView, facts: &Facts, reader: Reader) -> Verd
     let record = &view.record;
     let mut verdict = if record.status.is_final() {
         ended(view, facts)
-    } else if let Some(program) = facts.programs.iter().find(|it| it.state.is_stuck()) {
+    } else if let Some(program) = facts.programs.iter().find(|it| is_cause(it, record.status)) {
         stuck(program, facts.now, reader)
     } else {
         match record.status {
@@ -166,6 +166,23 @@ fn named(program: &ProgramReport) -> String {
         None => name.to_owned(),
         Some("") => format!("A process of {name}"),
         Some(role) => format!("The process `{role}` of {name}"),
+    }
+}
+
+/// True if the state of a program explains that of its session. Programs end while a session starts and
+/// recovers, and helpers of a running one do.
+fn is_cause(program: &ProgramReport, status: SessionStatus) -> bool {
+    match program.state {
+        ProcessState::Stopped | ProcessState::Traced => true,
+        ProcessState::Zombie | ProcessState::Gone => {
+            let is_part =
+                matches!(program.name.as_str(), "chromium" | "xvfb" | "tigervnc" | "egress");
+            status == SessionStatus::Running && is_part && program.role.is_none()
+        }
+        ProcessState::Running
+        | ProcessState::Sleeping
+        | ProcessState::Blocked
+        | ProcessState::Other(_) => false,
     }
 }
 
@@ -321,7 +338,8 @@ fn held(held: &Held, waiters: &[WaiterView], now: DateTime<Utc>) -> Verdict {
 /// Adds what is true beside the cause: other stuck programs, waiters, the next deadline.
 fn further(verdict: &mut Verdict, view: &SessionView, facts: &Facts, reader: Reader) {
     let now = facts.now;
-    let stuck_programs = facts.programs.iter().filter(|it| it.state.is_stuck()).skip(1);
+    let status = view.record.status;
+    let stuck_programs = facts.programs.iter().filter(|it| is_cause(it, status)).skip(1);
     verdict.details.extend(stuck_programs.map(|it| stuck(it, now, reader).summary));
     if let Some(held) = view.record.occupancy.holder().filter(|_held| verdict.cause != "held") {
         verdict.details.push(self::held(held, &view.waiters, now).summary);
