@@ -41,11 +41,6 @@ pub(super) fn receipt() -> Receipt {
     ORIGIN.try_with(|origin| origin.receipt.clone()).unwrap_or_default()
 }
 
-/// Returns the request on whose behalf the message was sent that is being handled.
-pub(super) fn requester() -> Option<Arc<Requester>> {
-    ORIGIN.try_with(|origin| origin.requester.clone()).ok().flatten()
-}
-
 /// A message to an actor, with the metadata that its asker and the journal need.
 pub trait Ask: Send + 'static {
     /// The type of the actor's answer.
@@ -307,9 +302,9 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     fn envelope<M: Ask>(&self, message: M, receipt: Receipt) -> Envelope<M> {
         let Label { name, about, user, journal } = &self.label;
         let origin = ORIGIN.try_with(Origin::clone).ok();
-        let (sender, cause) = match origin {
-            Some(Origin { actor, message, .. }) => (actor, Some(message)),
-            None => (user.clone(), None),
+        let (sender, cause, requester) = match origin {
+            Some(Origin { actor, message, requester, .. }) => (actor, Some(message), requester),
+            None => (user.clone(), None, Requester::current()),
         };
         let entry = journal.open(Sent {
             kind: M::KIND,
@@ -319,7 +314,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             cause,
             summary: message.summary(),
             audited: M::AUDITED,
-            requester: Requester::current(),
+            requester,
         });
         Envelope { message, entry, receipt }
     }

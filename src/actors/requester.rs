@@ -8,8 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::task_local;
 
-use super::ask;
-
 task_local! {
     static CURRENT: Arc<Requester>;
 }
@@ -46,8 +44,8 @@ impl Requester {
         });
     }
 
-    /// The requester of the code that runs now.
+    /// The request that the current task handles.
     pub(super) fn current() -> Option<Arc<Self>> {
-        ask::requester().or_else(|| CURRENT.try_with(Arc::clone).ok())
+        CURRENT.try_with(Arc::clone).ok()
     }
 }

@@ -4,16 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
+use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
-use actix_web::{Error, HttpRequest};
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
-use super::front::Front;
 use super::outside::client_address;
 use crate::actors::requester::Requester;
 
@@ -106,43 +104,7 @@ pub async fn identify(
         answer.headers_mut().insert(HEADER, value);
     }
     log(&method, &target, &answer, began);
-    count(&method, &answer, began);
     Ok(answer)
-}
-
-/// Records the request for `/metrics`, under the template of its route.
-fn count(method: &Method, answer: &ServiceResponse, began: Instant) {
-    let request = answer.request();
-    let Some(front) = request.app_data::<Data<Front>>() else { return };
-    let route = template(request);
-    let route = route.as_deref().unwrap_or("no route");
-    let status = answer.status().as_u16();
-    front.world.metrics.request(method.as_str(), route, status, began.elapsed());
-}
-
-/// Returns the template of the matched route, such as `/v1/runs/{run}`; none without a route, so that no client can
-/// add templates.
-fn template(request: &HttpRequest) -> Option<String> {
-    let found = request.match_info();
-    if found.is_empty() {
-        // Searches all routes, which the names of a match save.
-        return request.match_pattern();
-    }
-    let mut template = String::new();
-    let mut rest = found.as_str();
-    for (name, value) in found.iter() {
-        let segment = format!("/{value}");
-        let is_whole = |(at, _): &(usize, &str)| {
-            let behind = rest.get(at + segment.len()..);
-            behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
-        };
-        let (at, _) = rest.match_indices(&segment).find(is_whole)?;
-        let (before, behind) = (rest.get(..at)?, rest.get(at + segment.len()..)?);
-        template.push_str(&format!("{before}/{{{name}}}"));
-        rest = behind;
-    }
-    template.push_str(rest);
-    Some(template)
 }
 
 fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) {
