@@ -175,7 +175,7 @@ async fn plant(server: &TestServer, secret: &str) -> Vec<String> {
     let viewers = format!("/v1/browser_sessions/{id}/viewers");
     let ticket = client.post(&viewers, json!({ "role": "control" })).await.ok();
     let ticket = ticket["ticket"].as_str().unwrap().to_owned();
-    let blocks = json!([{ "block_type": "wait", "label": "w", "wait_sec": 0 }]);
+    let blocks = json!([{ "block_type": "wait", "label": "w", "wait_sec": 1 }]);
     let workflow = client.workflow(blocks).await;
     let run = json!({
         "parameters": { "password": secret },

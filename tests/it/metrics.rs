@@ -68,7 +68,7 @@ async fn sessions_messages_requests_and_runs_are_counted_without_ids() {
     .await;
     client.release(&id, &lease).await.ok();
     waiting.await.unwrap().ok();
-    let blocks = json!([{ "block_type": "wait", "label": "w", "wait_sec": 0 }]);
+    let blocks = json!([{ "block_type": "wait", "label": "w", "wait_sec": 1 }]);
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({})).await;
     client.run_once(&run, "completed").await;
