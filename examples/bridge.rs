@@ -132,7 +132,8 @@ async fn bridge(
         // The viewer only watches, so there is no connection to a display.
         let devices = Devices::new(0, [0; 16]);
         let doubts = Arc::default();
-        let endpoint = Endpoint { address, password: "".into(), dialect, doubts, devices };
+        let metrics = std::sync::Arc::default();
+        let endpoint = Endpoint { address, password: "".into(), dialect, doubts, devices, metrics };
         let never = std::future::pending();
         let unseen = Box::new(|_: &_| true);
         run(socket, endpoint, role, Policy::default(), Limits::default(), unseen, never).await;

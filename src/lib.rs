@@ -4,6 +4,7 @@
 //! is the map.
 
 pub mod domain;
+pub mod metrics;
 pub mod schema;
 
 pub mod db;

@@ -48,6 +48,9 @@ diesel::table! {
         outcome -> Text,
         summary -> Json,
         sent_at -> Timestamp,
+        key_id -> Nullable<Text>,
+        client_address -> Nullable<Text>,
+        request_id -> Nullable<Text>,
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task_local;
 
 use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
 use super::receipt::{Hearing, Receipt};
+use super::requester::Requester;
 
 task_local! {
     /// The origin of the current code: the actor, and the message that it handles.
@@ -31,6 +32,7 @@ struct Origin {
     actor: Name,
     message: i64,
     receipt: Receipt,
+    requester: Option<Arc<Requester>>,
 }
 
 /// Returns the receipt of the message that is being handled. Outside of a handler there is no asker
@@ -95,9 +97,23 @@ impl<T, E: Classified> Answer for Result<T, E> {
     fn outcome(&self) -> (Outcome, Option<String>) {
         match self {
             Ok(_) => (Outcome::Done, None),
-            Err(cause) => (cause.class(), Some(cause.to_string())),
+            Err(cause) => (cause.class(), Some(with_causes(cause))),
         }
     }
+}
+
+/// The text of an error, followed by those of its causes that it does not repeat.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// The reason why the outcome of a message is unknown.
@@ -162,7 +178,9 @@ where
     M: Ask,
 {
     entry.started();
-    let origin = Origin { actor: entry.receiver().clone(), message: entry.id(), receipt };
+    let requester = entry.requester();
+    let origin =
+        Origin { actor: entry.receiver().clone(), message: entry.id(), receipt, requester };
     let answering = ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx));
     Box::pin(ORIGIN.scope(origin, async move {
         let answer = answering.await;
@@ -284,9 +302,9 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     fn envelope<M: Ask>(&self, message: M, receipt: Receipt) -> Envelope<M> {
         let Label { name, about, user, journal } = &self.label;
         let origin = ORIGIN.try_with(Origin::clone).ok();
-        let (sender, cause) = match origin {
-            Some(Origin { actor, message, .. }) => (actor, Some(message)),
-            None => (user.clone(), None),
+        let (sender, cause, requester) = match origin {
+            Some(Origin { actor, message, requester, .. }) => (actor, Some(message), requester),
+            None => (user.clone(), None, Requester::current()),
         };
         let entry = journal.open(Sent {
             kind: M::KIND,
@@ -296,6 +314,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             cause,
             summary: message.summary(),
             audited: M::AUDITED,
+            requester,
         });
         Envelope { message, entry, receipt }
     }

@@ -22,6 +22,7 @@ mod receipt;
 pub mod refusals;
 mod registration;
 pub mod registry;
+pub mod requester;
 pub mod run;
 pub mod secrets;
 pub mod session;

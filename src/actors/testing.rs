@@ -114,6 +114,7 @@ impl Stage {
             clock,
             mint: Mint::new(1),
             journal,
+            metrics: Arc::default(),
             events,
             views: Views::default(),
             secrets: Secrets::new([3; 32]),

@@ -16,7 +16,7 @@ use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, QueuePosition};
 use crate::domain::run::{BlockRecord, RunRecord};
-use crate::domain::session::{SessionRecord, SessionStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::film::RecordingMetadata;
 
 /// A session as it was last published.
@@ -38,6 +38,18 @@ pub struct SessionView {
     pub recordings: Vec<RecordingMetadata>,
     /// True if its desktop is being stopped.
     pub closing: bool,
+    /// The latest end of its browser or display that was not asked for.
+    pub last_death: Option<LastDeath>,
+}
+
+/// The unexpected end of a session's browser or display, of which the session has recovered or is
+/// recovering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastDeath {
+    /// The part that ended, and how.
+    pub failure: Failure,
+    /// The time at which the end was noticed.
+    pub at: DateTime<Utc>,
 }
 
 impl SessionView {
@@ -52,6 +64,7 @@ impl SessionView {
             control: Control::Agent,
             recordings: Vec::new(),
             closing: false,
+            last_death: None,
         }
     }
 
@@ -72,6 +85,8 @@ pub struct WaiterView {
     pub place: QueuePosition,
     /// The waiter as the future occupant.
     pub occupant: Occupant,
+    /// The time at which it began to wait.
+    pub since: DateTime<Utc>,
     /// The time at which it stops waiting.
     pub until: DateTime<Utc>,
 }

@@ -20,6 +20,7 @@ use super::views::Views;
 use crate::db::store::Store;
 use crate::domain::ids::{Mint, NodeId};
 use crate::domain::session::DesktopIdentity;
+use crate::metrics::Metrics;
 use crate::system::desktop::{Directories, Launch};
 use crate::system::film::Films;
 use crate::system::objects::Objects;
@@ -46,6 +47,8 @@ pub struct World {
     pub mint: Mint,
     /// The journal that records messages.
     pub journal: Arc<Journal>,
+    /// The figures that actors, streams and endpoints record.
+    pub metrics: Arc<Metrics>,
     /// The queue for events about sessions and runs.
     pub events: Events,
     /// The published views of sessions and runs.

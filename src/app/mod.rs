@@ -27,7 +27,7 @@ use actix::Arbiter;
 use actix_web::web::Data;
 use actix_web::{HttpServer, dev::Server};
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -66,12 +66,14 @@ use crate::system::python::Python;
 use crate::system::stand_ins::StandIns;
 
 /// The options of a single start, which are not settings of the installation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServeOptions {
     /// True if a stop leaves the browsers to the next server instead of closing them.
     pub keep_sessions: bool,
     /// True if sessions get stand-ins without programs in place of desktops.
     pub stand_ins: bool,
+    /// The settings in force with the origin of each, without secrets, for operators.
+    pub shown: Value,
 }
 
 /// Runs a future to completion on an actor system of this thread. Work that must not block a
@@ -124,6 +126,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         clock,
         mint: Mint::new(rand::random()),
         journal,
+        metrics: Arc::default(),
         events,
         views: Views::default(),
         secrets: Secrets::new(data.secret),
@@ -169,7 +172,9 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
 
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.objects.clone())
         .of_server(registry.used_by("http"), Arc::clone(&world));
-    let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing).await?;
+    let (address, server) =
+        listen(&settings, &world, &db, &registry, (ledger, Arc::new(options.shown)), &closing)
+            .await?;
     for line in announced {
         println!("{line}");
     }
@@ -263,7 +268,7 @@ async fn listen(
     world: &Arc<World>,
     db: &Db,
     registry: &Address<Registry>,
-    ledger: Ledger,
+    (ledger, config): (Ledger, Arc<Value>),
     closing: &CancellationToken,
 ) -> anyhow::Result<(SocketAddr, Server)> {
     let wanted = settings.http.listen;
@@ -304,6 +309,8 @@ async fn listen(
     let front = Data::new(Front {
         live: Arc::new(live),
         operator_key: settings.keys.operator.clone(),
+        metrics_key: settings.keys.metrics.clone(),
+        config,
         ledger,
         waiting: http::sessions::native_seats::Waiting::default(),
         under_way: http::idempotency::UnderWay::default(),

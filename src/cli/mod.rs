@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod egress;
 mod events;
+mod explain;
 mod generate;
 mod keys;
 mod leaks;
@@ -43,6 +44,7 @@ Examples:
   greenroom run flow.yaml --param city=Bonn   run a workflow and follow it
   greenroom sessions list --json              live sessions, as JSON for programs
   greenroom events --follow                   events of sessions and runs
+  greenroom explain pbs_123                   why a session is in its state
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted.
 Settings are described by `greenroom config`.";
@@ -69,6 +71,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Print the events of sessions and runs.
     Events(events::Arguments),
+    /// Say why a session or a run is in its state.
+    Explain(explain::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
     /// List, create, replace and revoke API keys.
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Events(arguments) => events::events(arguments).await,
+            Command::Explain(arguments) => explain::explain(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,
             Command::Keys(arguments) => keys::keys(arguments).await,
             Command::Organizations(arguments) => organizations::organizations(arguments).await,

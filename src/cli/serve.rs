@@ -82,7 +82,9 @@ pub(super) async fn serve(
     environment: &Environment,
 ) -> anyhow::Result<Ending> {
     let Arguments { settings, keep_sessions, stand_ins, log_format } = arguments;
-    let Loaded { settings, warnings, .. } = settings.load(environment)?;
+    let loaded = settings.load(environment)?;
+    let shown = config::show::as_json(&loaded)?;
+    let Loaded { settings, warnings, .. } = loaded;
     logging::start(log_format, environment.log_filter())?;
     for warning in warnings {
         warn!("{warning}");
@@ -96,6 +98,6 @@ pub(super) async fn serve(
             missing.join(" ")
         );
     }
-    app::serve(settings, ServeOptions { keep_sessions, stand_ins }).await?;
+    app::serve(settings, ServeOptions { keep_sessions, stand_ins, shown }).await?;
     Ok(Ending::Done)
 }

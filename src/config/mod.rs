@@ -104,6 +104,8 @@ pub struct Keys {
     pub bootstrap: Option<Secret>,
     /// The key that permits `/admin`, in addition to keys whose role is `operator`.
     pub operator: Option<Secret>,
+    /// The key that permits `/metrics` alone, for Prometheus. Operator keys permit it too.
+    pub metrics: Option<Secret>,
     /// The `SECRET_KEY` of a Skyvern server, whose API keys are then accepted for organizations
     /// that have the same id.
     pub skyvern_secret: Option<Secret>,
@@ -118,6 +120,7 @@ impl Default for Keys {
         Self {
             bootstrap: None,
             operator: None,
+            metrics: None,
             skyvern_secret: None,
             allow_short: false,
             wrong_key_delay_milliseconds: 1_000,
@@ -162,6 +165,7 @@ impl Checked for Settings {
         for (key, secret) in [
             ("bootstrap", &self.keys.bootstrap),
             ("operator", &self.keys.operator),
+            ("metrics", &self.keys.metrics),
             ("skyvern_secret", &self.keys.skyvern_secret),
         ] {
             let length = secret.as_ref().map_or(usize::MAX, |it| it.expose().trim().len());
@@ -248,6 +252,7 @@ pub const SHORT_NAMES: &[(&str, &str)] = &[
     ("GREENROOM_DATABASE_URL", "database.url"),
     ("GREENROOM_BOOTSTRAP_KEY", "keys.bootstrap"),
     ("GREENROOM_OPERATOR_KEY", "keys.operator"),
+    ("GREENROOM_METRICS_KEY", "keys.metrics"),
 ];
 
 /// Variables that are not settings: of the command line, the logs, and the marker of desktops.

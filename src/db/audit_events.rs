@@ -31,6 +31,9 @@ struct Row {
     outcome: String,
     summary: Value,
     sent_at: NaiveDateTime,
+    key_id: Option<String>,
+    client_address: Option<String>,
+    request_id: Option<String>,
 }
 
 impl From<&AuditEvent> for Row {
@@ -48,6 +51,9 @@ impl From<&AuditEvent> for Row {
             outcome: event.outcome.clone(),
             summary: event.summary.clone(),
             sent_at: stored(event.at),
+            key_id: event.key.clone(),
+            client_address: event.address.clone(),
+            request_id: event.request.clone(),
         }
     }
 }
@@ -70,6 +76,9 @@ impl TryFrom<Row> for AuditEvent {
             run: read.parse_some("audit_events.run_id", row.run_id.as_deref())?,
             outcome: row.outcome,
             summary: row.summary,
+            key: row.key_id,
+            address: row.client_address,
+            request: row.request_id,
             at: row.sent_at.and_utc(),
         })
     }
@@ -88,6 +97,10 @@ pub struct Filter {
     pub kind: Option<String>,
     /// The outcome of the events.
     pub outcome: Option<String>,
+    /// The key of the request that caused the events.
+    pub key: Option<String>,
+    /// The id of the request that caused the events.
+    pub request: Option<String>,
     /// The earliest time at which the events were sent.
     pub since: Option<DateTime<Utc>>,
 }
@@ -134,6 +147,12 @@ pub async fn list(
         }
         if let Some(outcome) = filter.outcome {
             query = query.filter(events::outcome.eq(outcome));
+        }
+        if let Some(key) = filter.key {
+            query = query.filter(events::key_id.eq(key));
+        }
+        if let Some(request) = filter.request {
+            query = query.filter(events::request_id.eq(request));
         }
         if let Some(since) = filter.since {
             query = query.filter(events::sent_at.ge(stored(since)));

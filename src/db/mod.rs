@@ -16,6 +16,7 @@
 
 mod answers;
 mod error;
+mod figures;
 mod file;
 mod former;
 mod open;
@@ -67,6 +68,7 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use tokio::runtime::Handle;
 
 pub use self::error::{DbError, Outage, Reason, Rejection};
+pub use self::figures::Figures;
 pub use self::former::Resealed;
 pub use self::open::OpenError;
 pub use self::settings::{DatabaseUrl, Settings};

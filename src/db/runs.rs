@@ -196,6 +196,21 @@ pub struct Filter {
     pub created_until: Option<DateTime<Utc>>,
 }
 
+/// Returns the organization of a run, for an operator, who names runs of any.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn owner(db: &Db, id: RunId) -> Result<Option<OrganizationId>, DbError> {
+    let owner: Option<String> = on!(db, read, |c| {
+        let query = runs::table.filter(runs::id.eq(id.to_string()));
+        Ok(query.select(runs::organization_id).first(c).await.optional()?)
+    })
+    .await?;
+    let row = id.to_string();
+    Reader { row: &row }.parse_some("workflow_runs.organization_id", owner.as_deref())
+}
+
 /// Returns the run of this organization with this id.
 ///
 /// # Errors

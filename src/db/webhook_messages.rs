@@ -139,6 +139,19 @@ macro_rules! awaiting {
     }};
 }
 
+/// Returns the number of messages that are not delivered yet.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn count_pending(db: &Db) -> Result<i64, DbError> {
+    on!(db, read, |c| {
+        let pending = messages::status.eq(MessageStatus::Pending.as_str());
+        Ok(messages::table.filter(pending).count().get_result(c).await?)
+    })
+    .await
+}
+
 /// Returns the messages due at `now`, the longest due first, except those of the webhooks `busy`.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ use super::SqliteConn;
 use super::answers::{Answer, Answers};
 use super::error::{DbError, Outage};
 use super::file::File;
+use crate::metrics::WriterMetrics;
 
 /// The most changes in one transaction.
 const MOST: usize = 64;
@@ -112,6 +113,7 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
+    metrics: WriterMetrics,
 }
 
 /// The entrance to the writer. The thread ends after the changes that wait when this is dropped.
@@ -194,6 +196,16 @@ impl Writer {
         answered
     }
 
+    /// The number of changes that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.lock().changes.len()
+    }
+
+    /// The figures of the thread.
+    pub(super) fn metrics(&self) -> &WriterMetrics {
+        &self.shared.metrics
+    }
+
     /// Refuses all later changes. Those that wait are still written.
     pub(super) fn close(&self) {
         self.shared.queue.lock().is_closed = true;
@@ -238,7 +250,13 @@ impl Thread {
             change.failed(DbError::late(self.patience));
         }
         let mut written = Vec::with_capacity(batch.len());
+        let began = Instant::now();
         let committed = self.commit(&mut batch, &mut written).await;
+        if committed.is_ok() && !written.is_empty() {
+            let WriterMetrics { commit, batch } = &self.shared.metrics;
+            commit.record(began.elapsed());
+            batch.record_count(u64::try_from(written.len()).unwrap_or(u64::MAX));
+        }
         if committed.is_err() {
             // Remains of the failed transaction end with its connection.
             self.connection = None;

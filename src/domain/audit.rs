@@ -29,6 +29,13 @@ pub struct AuditEvent {
     pub outcome: String,
     /// Details, with secrets redacted.
     pub summary: Value,
+    /// The id of the key with which the request came that caused it, or `operator` for the key of the
+    /// settings.
+    pub key: Option<String>,
+    /// The address of the client that sent the request.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request: Option<String>,
     /// The time at which the message was sent.
     pub at: DateTime<Utc>,
 }

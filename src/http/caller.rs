@@ -14,6 +14,7 @@ use super::front::Front;
 use super::outside::client_address;
 use super::problem::Problem;
 use super::quotas;
+use crate::actors::requester::Requester;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
 use crate::actors::tickets::{Ticket, Unusable};
@@ -36,6 +37,7 @@ impl FromRequest for Bearer {
         Box::pin(async move {
             let (Some(front), Some(key)) = (front, key) else { return Err(refused()) };
             let bearer = front.keys.bearer(&key, from).await?;
+            Requester::identify(|| bearer.caller.key.to_string());
             quotas::admit(&request, bearer.caller.organization).await?;
             Ok(bearer)
         })
@@ -372,6 +374,7 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if Self::comes_with(request) {
+            Requester::identify(|| "operator".to_owned());
             return Box::pin(std::future::ready(Ok(Self)));
         }
         // A page's token looks, and changes nothing here: it could make a key that outlives it.

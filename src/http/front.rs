@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
 use super::problem::Problem;
@@ -24,6 +25,10 @@ pub struct Front {
     pub live: Arc<Live>,
     /// The key that opens `/admin`; without it, only keys with the role `operator` do.
     pub operator_key: Option<Secret>,
+    /// The key that opens `/metrics` alone.
+    pub metrics_key: Option<Secret>,
+    /// The settings in force with the origin of each, without secrets.
+    pub config: Arc<Value>,
     /// The list of all leaks.
     pub ledger: Ledger,
     /// The seats that are kept for native VNC clients.

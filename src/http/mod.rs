@@ -14,6 +14,7 @@ pub mod browser_profiles;
 pub mod caller;
 mod changes;
 mod content;
+mod counting;
 pub mod debug_sessions;
 pub mod devtools;
 mod dialect;
@@ -21,6 +22,7 @@ pub mod egress;
 mod ending;
 pub mod error;
 pub mod events;
+pub mod explain;
 pub mod extensions;
 mod fallback;
 mod field_error;
@@ -31,6 +33,7 @@ pub mod health;
 pub mod idempotency;
 mod lasting;
 pub mod links;
+pub mod metrics;
 pub mod openapi;
 pub mod outside;
 pub mod pages;
@@ -64,6 +67,8 @@ pub use settings::{Settings, Wrong};
 /// Adds the routes of every endpoint.
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
+    explain::routes(config);
+    metrics::routes(config);
     sessions::routes(config);
     egress::routes(config);
     events::routes(config);
@@ -87,7 +92,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 /// Returns an application with the pages and every layer that the endpoints share, but without
 /// endpoints.
 ///
-/// From the outside in: the request's id and the access log, headers that protect, refusals for quotas,
+/// From the outside in: figures, the request's id and the access log, headers that protect, refusals for quotas,
 /// errors in one shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written
 /// without a trailing slash and answer with and without; that includes WebSockets, of which only
 /// the path is rewritten.
@@ -117,6 +122,7 @@ pub fn application(
         .wrap(from_fn(security::headers))
         .wrap(from_fn(outside::resolve))
         .wrap(from_fn(request_id::identify))
+        .wrap(from_fn(counting::count))
 }
 
 #[cfg(test)]

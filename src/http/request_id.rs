@@ -13,6 +13,7 @@ use actix_web::middleware::Next;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
 use super::outside::client_address;
+use crate::actors::requester::Requester;
 
 /// The code of a problem, kept with its answer for the access log.
 #[derive(Debug, Clone)]
@@ -82,11 +83,13 @@ pub async fn identify(
     let method = request.method().clone();
     let target = shown_target(request.path(), request.query_string());
     let span = info_span!("request", request.id = %id, client.address = field::Empty);
-    if let Some(client) = client_address(request.request()) {
+    let client = client_address(request.request());
+    if let Some(client) = client {
         span.record("client.address", field::display(client));
     }
 
-    let handling = async move { next.call(request).await };
+    let requester = Requester::new(id.to_string(), client);
+    let handling = requester.scope(async move { next.call(request).await });
     let outcome = CURRENT.scope(id.clone(), handling).instrument(span.clone()).await;
 
     let _entered = span.enter();

@@ -30,6 +30,7 @@ pub async fn serve(socket: bridge::Socket, viewer: Viewer, watching: Watching) {
         dialect: seat.endpoint.dialect,
         doubts: Arc::clone(&seat.doubts),
         devices,
+        metrics: Arc::clone(&viewer.live.world.metrics.streams),
     };
     let mut view = connected.view.clone();
     let (most, party) = (connected.role, connected.party.clone());

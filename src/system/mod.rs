@@ -25,6 +25,7 @@ pub mod objects;
 mod proc;
 pub mod process;
 pub mod profile;
+pub mod programs;
 pub mod python;
 mod readiness;
 pub mod seam;

@@ -4,6 +4,7 @@
 //! any text. `fuzz/` runs them under libFuzzer.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The flag that the kernel sets first of all when a process ends (`include/linux/sched.h`).
 const PF_EXITING: u32 = 0x4;
@@ -191,6 +192,19 @@ pub fn kibibytes(text: &str, name: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// The value of `VmRSS` in `/proc/<pid>/status`, in bytes. A zombie has none.
+pub fn resident_memory(text: &str) -> Option<u64> {
+    kibibytes(text, "VmRSS")
+}
+
+/// The value of `se.exec_start` in `/proc/<pid>/sched`: the time at which the thread last had a
+/// processor, on the clock of the scheduler.
+pub fn last_ran(text: &str) -> Option<Duration> {
+    let line = text.lines().find_map(|line| line.strip_prefix("se.exec_start"))?;
+    let milliseconds: f64 = line.trim_start().strip_prefix(':')?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(milliseconds / 1000.0).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,12 +291,23 @@ mod tests {
         assert!(is_wiped(&[0, 0]) && !is_wiped(&[]) && !is_wiped(environment));
     }
 
+    #[test]
+    fn the_memory_and_the_last_run_of_a_process_are_read() {
+        let status = "Name:\tchromium\nVmRSS:\t    2048 kB\nThreads:\t4\n";
+        assert_eq!(resident_memory(status), Some(2048 * 1024));
+        assert_eq!(resident_memory("Name:\tchromium\nState:\tZ (zombie)\n"), None);
+        let sched = "cat (7, #threads: 1)\n---\nse.exec_start      :      26250.500000\n";
+        assert_eq!(last_ran(sched), Some(Duration::from_micros(26_250_500)));
+        assert_eq!(last_ran("se.exec_start : NaN"), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_is_read(text in "\\PC*\n?\\PC*", bytes: Vec<u8>, port: u16) {
             let _ = (Stat::parse(&text), listener(&text), segments(&text), available_memory(&text));
             let _ = (unix_listener(&text), socket_inode(&text));
             let _ = (established(&text, port), control_group(&text, &text));
+            let _ = (resident_memory(&text), last_ran(&text));
             let _ = (role(&bytes), entry_below(&bytes, "/"), variable(&bytes, "A"));
         }
     }

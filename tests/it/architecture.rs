@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 /// The floors, with the lower floors that each may name.
 const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("metrics", &[]),
     ("schema", &[]),
-    ("db", &["domain", "schema"]),
+    ("db", &["domain", "metrics", "schema"]),
     ("egress", &["domain"]),
     ("workflow", &["domain", "egress"]),
-    ("system", &["domain", "egress"]),
-    ("actors", &["domain", "db", "egress", "workflow", "system"]),
-    ("service", &["domain", "db", "egress", "workflow", "system", "actors"]),
-    ("live", &["domain", "db", "egress", "workflow", "system", "actors", "service"]),
+    ("system", &["domain", "metrics", "egress"]),
+    ("actors", &["domain", "metrics", "db", "egress", "workflow", "system"]),
+    ("service", &["domain", "metrics", "db", "egress", "workflow", "system", "actors"]),
+    ("live", &["domain", "metrics", "db", "egress", "workflow", "system", "actors", "service"]),
     // Endpoints read lists from the database, and check definitions before a request to an actor.
-    ("http", &["domain", "db", "egress", "workflow", "system", "actors", "service", "live"]),
+    (
+        "http",
+        &["domain", "metrics", "db", "egress", "workflow", "system", "actors", "service", "live"],
+    ),
     (
         "config",
         &["domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http"],

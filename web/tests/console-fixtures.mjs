@@ -191,6 +191,12 @@ export function openFull(fake) {
     fake.sessions.set(SESSION, session);
     const of = (path) => `GET /v1/browser_sessions/${SESSION}${path}`;
     const routes = {
+        [of("/explain")]: {
+            well: false,
+            cause: "held",
+            summary: "The session has been held by client nightly-42 for 40 s, and 1 caller waits.",
+            details: ["The first caller has waited for 12 s."],
+        },
         [of("/files")]: [],
         [of("/artifacts")]: [artifact],
         [of("/recordings")]: [{ recording_id: "a_2", status: "completed", began_at: AT, frame_rate: 5, media_type: "video/mp4", file: { artifact_id: "a_2", filename: "recording.mp4", file_size: 9000, url: artifact.signed_url, modified_at: AT } }],

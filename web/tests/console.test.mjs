@@ -133,6 +133,7 @@ test("a session's page has the live view, its holder and queue, and the tabs of 
     await framed(page).locator('body[data-link="live"]').waitFor();
     await page.getByText("external nightly-42").waitFor();
     await page.getByText("external …").or(page.getByText("waiter-7")).first().waitFor();
+    await page.getByRole("region", { name: "Explanation" }).getByText("1 caller waits").waitFor();
     await page.getByRole("heading", { name: "Tabs" }).waitFor();
     await page.getByText("http://127.0.0.1:9000/products.html", { exact: true }).waitFor();
     await framed(page).getByRole("button", { name: "Take control" }).click();

@@ -235,6 +235,7 @@ impl Run {
         for block in self.blocks.iter_mut().filter(|it| it.status == BlockStatus::Running) {
             block.status = BlockStatus::cut_off_by(status);
             block.finished_at = Some(now);
+            self.world.metrics.blocks.add(block.status.as_str(), 1);
             cut_off.push(block_data(block));
         }
         for data in cut_off {
@@ -293,6 +294,7 @@ impl Run {
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {
         let RunRecord { status, failure, .. } = &self.record;
+        self.world.metrics.runs.add(status.as_str(), 1);
         self.record_event(EventKind::RunEnded, json!({ "status": status, "failure": failure }));
         self.publish();
         let view = self.view.borrow().clone();

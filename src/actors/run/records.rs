@@ -92,6 +92,7 @@ impl Handle<EndBlock> for Run {
         self.writing += 1;
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
             let ended = stored.map_err(RunError::NotStored).map(|()| {
+                run.world.metrics.blocks.add(record.status.as_str(), 1);
                 run.record_event(EventKind::BlockEnded, block_data(&record));
                 if let Some(block) = run.blocks.iter_mut().find(|block| block.id == id) {
                     *block = record;

@@ -297,6 +297,8 @@ impl Session {
             && after.is_none_or(|next| next.occupant != held.occupant)
         {
             info!(parent: &self.span, "{} left {}", held.occupant, self.record.id);
+            let time = (now - held.since).to_std().unwrap_or_default();
+            self.world.metrics.occupancy_hold.record(time);
         }
         if let Some(held) = after
             && before.is_none_or(|before| before.generation != held.generation)

@@ -303,6 +303,7 @@ impl Session {
         let waiters = self.queue.places().map(|(place, waiter)| WaiterView {
             place,
             occupant: waiter.occupant.clone(),
+            since: waiter.answer.since,
             until: waiter.until,
         });
         let waiters = waiters.collect();
@@ -321,6 +322,7 @@ impl Session {
             control: self.watchers.control.clone(),
             recordings: self.filming.under_way(),
             closing: view.closing || matches!(self.phase, Phase::Closing { .. }),
+            last_death: self.recoveries.last_death.clone(),
         };
         let is_news = *view != next;
         drop(view);

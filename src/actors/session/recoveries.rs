@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::actors::views::LastDeath;
+
 /// The longest wait before a browser that was closed is started again.
 const CLOSED_WAIT: Duration = Duration::from_secs(10);
 
@@ -14,6 +16,8 @@ pub(super) struct Recoveries {
     begun: VecDeque<DateTime<Utc>>,
     /// The same for browsers that were closed in good order, which never end the session.
     closed: VecDeque<DateTime<Utc>>,
+    /// The latest cause of a recovery.
+    pub(super) last_death: Option<LastDeath>,
 }
 
 impl Recoveries {

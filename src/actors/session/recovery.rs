@@ -20,6 +20,7 @@ use super::{Phase, Session};
 use crate::actors::ask::{Address, Answering, Ask, Handle, answered};
 use crate::actors::journal::About;
 use crate::actors::storing::STORE_AGAIN;
+use crate::actors::views::LastDeath;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
@@ -126,6 +127,7 @@ impl Session {
     fn on_repaired(&mut self, repair: Repair, ctx: &mut Context<Self>) {
         self.repairs = None;
         let Repair { cause, lost, tries, took } = repair;
+        self.world.metrics.recovery("single_part", "repaired");
         self.own_address(ctx).notify(Recovered { what: "mended", cause, lost, tries, took });
         if let Phase::Running { desktop } = &self.phase {
             self.await_repairs(desktop.repairs(), ctx);
@@ -162,6 +164,9 @@ impl Session {
             *desktop = Some(dead);
         }
         self.following = None;
+        let part = failure.stage.as_deref().unwrap_or_default();
+        self.world.metrics.recovery(part, &failure.code);
+        self.recoveries.last_death = Some(LastDeath { failure: failure.clone(), at: now });
         self.record_event(EventKind::SessionRecovering, json!({ "failure": failure }));
         if !orderly {
             self.keep_last_moments(self.run_inside());

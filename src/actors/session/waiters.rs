@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::Beginner;
@@ -18,6 +19,8 @@ pub(super) struct Waiting {
     pub(super) by: Beginner,
     pub(super) answer: oneshot::Sender<Changed>,
     pub(super) receipt: Receipt,
+    /// The time at which it began to wait.
+    pub(super) since: DateTime<Utc>,
     /// The waiter counts for its organization until this is dropped.
     pub(super) _place: QuotaPermit,
 }

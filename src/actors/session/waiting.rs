@@ -26,9 +26,10 @@ impl Session {
                 return;
             }
         };
-        let until = self.world.clock.now() + patience;
+        let since = self.world.clock.now();
+        let until = since + patience;
         let answered = receipt.clone();
-        let waiting = Waiting { lease, ttl, by, answer, receipt, _place: place };
+        let waiting = Waiting { lease, ttl, by, answer, receipt, since, _place: place };
         match self.queue.join(occupant, until, waiting) {
             Ok(ticket) => {
                 // A waiter that has been answered leaves the queue.
@@ -65,9 +66,13 @@ impl Session {
         }
         loop {
             let Waiter {
-                occupant, answer: Waiting { lease, ttl, by, answer, receipt, .. }, ..
+                occupant,
+                answer: Waiting { lease, ttl, by, answer, receipt, since, .. },
+                ..
             } = self.queue.take_first()?;
             if !receipt.is_unheard() {
+                let time = (now - since).to_std().unwrap_or_default();
+                self.world.metrics.occupancy_wait.record(time);
                 let change = Change::Begin { occupant, lease, ttl, by };
                 return Some(QueuedChange { change, wait: None, answer, receipt });
             }

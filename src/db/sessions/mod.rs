@@ -16,7 +16,7 @@ use super::query::{DbError, on};
 use super::sealed::seal_passwords;
 use super::store::{Ended, Full, Rotated, Started, StoreError};
 use super::values::{
-    Page, all, coalesce, counted, insert_by, insert_once, json, now, older, one, stored,
+    Page, Reader, all, coalesce, counted, insert_by, insert_once, json, now, older, one, stored,
 };
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
@@ -57,6 +57,21 @@ pub async fn by_id(
     })
     .await?;
     one(db.opened_one(row))
+}
+
+/// Returns the organization of a session, for an operator, who names sessions of any.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn owner(db: &Db, id: SessionId) -> Result<Option<OrganizationId>, DbError> {
+    let owner: Option<String> = on!(db, read, |c| {
+        let query = sessions::table.filter(sessions::id.eq(id.to_string()));
+        Ok(query.select(sessions::organization_id).first(c).await.optional()?)
+    })
+    .await?;
+    let row = id.to_string();
+    Reader { row: &row }.parse_some("browser_sessions.organization_id", owner.as_deref())
 }
 
 /// Returns the sessions that have not ended on a node, the oldest first, for it to adopt.

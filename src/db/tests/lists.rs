@@ -193,6 +193,9 @@ fn audit_events_are_read_in_parts_without_a_gap_or_a_double() {
                 run: None,
                 outcome: "done".to_owned(),
                 summary: json!({}),
+                key: None,
+                address: None,
+                request: None,
                 at: time(number / 3), // Several events have the same time.
             })
             .collect();

@@ -365,6 +365,9 @@ fn a_debug_session_and_an_audit_event() {
             run: Some(mint()),
             outcome: "refused".to_owned(),
             summary: json!({"generation": 3}),
+            key: Some("oat_1".to_owned()),
+            address: Some("192.0.2.1".to_owned()),
+            request: Some("r-1".to_owned()),
             at: time(1),
         };
         let bare = AuditEvent {
@@ -373,6 +376,9 @@ fn a_debug_session_and_an_audit_event() {
             organization: None,
             session: None,
             run: None,
+            key: None,
+            address: None,
+            request: None,
             at: time(0),
             ..event.clone()
         };

@@ -19,8 +19,8 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events,
-    extensions, quotas, runs, sessions, ui_session, webhooks, workflows,
+    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events, explain,
+    extensions, metrics, quotas, runs, sessions, ui_session, webhooks, workflows,
 };
 
 /// The name of the security scheme in the description.
@@ -73,6 +73,9 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::storage_state::show,
         sessions::storage_state::put,
         agent::said,
+        explain::session,
+        explain::run,
+        metrics::show,
         sessions::renew::renew,
         sessions::renew::change,
         egress::check::check,
@@ -154,6 +157,14 @@ const VISIBLE: &str = "^[!-~]+$";
         debug_sessions::close::close,
         debug_sessions::block_outputs::block_outputs,
         debug_sessions::runs::runs,
+        admin::messages::list,
+        admin::messages::stream,
+        admin::messages::show,
+        admin::messages::actors,
+        admin::audit::list,
+        admin::config::show,
+        admin::nodes::list,
+        admin::pressure::show,
         admin::leaks::show,
         admin::leaks::fix,
         admin::profiles::begin,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_ws::{Message, Session};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use super::close::Close;
 use super::terms::{Limits, Why};
 use super::wire::{self, Frame, Moved, Opcode, Wire};
+use crate::metrics::StreamMetrics;
 
 /// The maximum number of bytes that one read copies.
 const PIECE: usize = 64 << 10;
@@ -28,6 +30,7 @@ pub(super) struct Outbox(Rc<Shared>);
 
 struct Shared {
     state: RefCell<State>,
+    metrics: Arc<StreamMetrics>,
     most: usize,
     behind_over: usize,
     filled: Notify,
@@ -73,8 +76,9 @@ fn count(bytes: usize) -> u64 {
 }
 
 impl Outbox {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, metrics: Arc<StreamMetrics>) -> Self {
         Self(Rc::new(Shared {
+            metrics,
             state: RefCell::default(),
             most: limits.backlog,
             behind_over: limits.hold_updates_over,
@@ -95,6 +99,7 @@ impl Outbox {
         let mut state = self.0.state.borrow_mut();
         state.waiting += bytes.len();
         state.pushed += count(bytes.len());
+        self.0.metrics.to_viewers.add(count(bytes.len()));
         if state.waiting > self.0.most {
             return Err(Why::TooSlow);
         }
@@ -118,6 +123,11 @@ impl Outbox {
     pub(super) fn pong(&self, payload: Bytes) {
         self.0.state.borrow_mut().pong = Some(payload);
         self.0.filled.notify_one();
+    }
+
+    /// Counts bytes that the viewer has sent.
+    pub(super) fn note_received(&self, bytes: u64) {
+        self.0.metrics.from_viewers.add(bytes);
     }
 
     /// Returns the total number of bytes of RFB that were queued, or spliced past the queue.
@@ -226,6 +236,7 @@ impl Outbox {
     fn moved(&self, length: usize, rest: Frame) {
         let mut state = self.0.state.borrow_mut();
         state.pushed += count(length);
+        self.0.metrics.to_viewers.add(count(length));
         if rest.has_remaining() {
             state.waiting += rest.last_ref().len();
             state.begun = Some((Opcode::Binary, rest));

@@ -67,7 +67,9 @@ impl Incoming {
             | Message::Continuation(
                 Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
             ) => {
-                self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                self.received += count;
+                self.outbox.note_received(count);
                 return Ok(Some(bytes));
             }
             Message::Text(_) | Message::Continuation(Item::FirstText(_)) => {

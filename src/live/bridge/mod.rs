@@ -47,6 +47,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::error::ErrorInternalServerError;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -137,7 +138,7 @@ pub async fn run(
     stop: impl Future<Output = Close>,
 ) -> Ended {
     let Socket { session, stream, below } = socket;
-    let outbox = Outbox::new(&limits);
+    let outbox = Outbox::new(&limits, Arc::clone(&endpoint.metrics));
     let heard = Rc::new(Cell::new(Instant::now()));
     let stream = stream.max_frame_size(limits.frame);
     let mut incoming = Incoming::new(stream, outbox.clone(), Rc::clone(&heard));

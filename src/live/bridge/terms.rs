@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::close::{Close, CloseCode};
 use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
 use crate::live::keepalive::{DEAD_AFTER, PING_EVERY, STALL};
+use crate::metrics::StreamMetrics;
 use crate::system::input::Devices;
 
 /// The address of a VNC server, its password, and the messages that it accepts.
@@ -27,6 +28,8 @@ pub struct Endpoint {
     pub doubts: Arc<Notify>,
     /// The keyboard and pointer of the display, which get a viewer's keys and clicks.
     pub devices: Devices,
+    /// The figures that the bytes of the viewer are added to.
+    pub metrics: Arc<StreamMetrics>,
 }
 
 /// The timeouts and size limits of a bridge.

@@ -318,6 +318,7 @@ mod tests {
             dialect: Dialect::X11VNC,
             doubts: Arc::clone(&doubts),
             devices: Devices::recorded().0,
+            metrics: Arc::default(),
         };
         let mut silence = Silence::new(&endpoint, &Limits::default());
         let doubted = || doubts.notified().now_or_never().is_some();

@@ -194,7 +194,8 @@ pub struct WaiterResource {
 }
 
 impl OccupancyResource {
-    fn of(view: &SessionView) -> Self {
+    /// Returns the occupancy of a session, with its waiters.
+    pub fn of(view: &SessionView) -> Self {
         let occupancy = &view.record.occupancy;
         let held = occupancy.holder();
         Self {

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::encode::encode;
 use super::display::Cookie;
+use crate::metrics::PictureMetrics;
 use crate::system::seam::{CaptureError, Following, Format, Picture, Reel, Screen};
 
 /// The longest time for a picture, after which the X server counts as hung.
@@ -48,6 +49,7 @@ struct Shared {
     running: Mutex<Option<Running>>,
     /// True if this side shut the connection down, so its failure says nothing about the next one.
     was_cut: AtomicBool,
+    metrics: Arc<PictureMetrics>,
 }
 
 /// The running thread. It removes itself under the lock, so that no request is lost.
@@ -96,6 +98,17 @@ struct Filmer {
 impl Capture {
     /// A source that takes no picture and opens no connection before the first request.
     pub fn new(display: u16, cookie: Cookie, interval: Duration, runtime: Handle) -> Self {
+        Self::counted(display, cookie, interval, runtime, Arc::default())
+    }
+
+    /// The same, with figures that its pictures are added to.
+    pub fn counted(
+        display: u16,
+        cookie: Cookie,
+        interval: Duration,
+        runtime: Handle,
+        metrics: Arc<PictureMetrics>,
+    ) -> Self {
         let shared = Shared {
             display,
             cookie,
@@ -103,6 +116,7 @@ impl Capture {
             number: AtomicU64::new(0),
             running: Mutex::new(None),
             was_cut: AtomicBool::new(false),
+            metrics,
         };
         Self { shared: Arc::new(shared), runtime }
     }

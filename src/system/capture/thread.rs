@@ -172,6 +172,8 @@ fn serve(
             if at.png.as_ref().is_none_or(|(drawn, _)| *drawn != at.drawn) {
                 let picture = at.picture(shared, Format::Png)?;
                 followers.iter().for_each(|follower| give(follower, &picture));
+            } else {
+                shared.metrics.skipped.add(1);
             }
         }
         for filmer in filmers.iter_mut().filter(|filmer| filmer.next <= Instant::now()) {
@@ -181,7 +183,11 @@ fn serve(
                 // The channel is full; the filmer gets a later frame.
                 if filmer.frames.try_send(frame).is_ok() {
                     filmer.seen = Some(at.drawn);
+                } else {
+                    shared.metrics.skipped.add(1);
                 }
+            } else {
+                shared.metrics.skipped.add(1);
             }
         }
     }
@@ -191,6 +197,7 @@ fn picture(link: &mut Link, shared: &Shared, format: Format) -> Result<Picture, 
     link.grab()?;
     let taken_at = Utc::now();
     let bytes = encode(link.frame(), link.size(), format)?.into();
+    shared.metrics.encoded.add(1);
     let number = shared.number.fetch_add(1, Ordering::Relaxed) + 1;
     Ok(Picture { number, taken_at, size: link.size(), format, bytes })
 }

@@ -35,6 +35,7 @@ use super::running::{LiveDesktop, Made};
 use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity, StartKind};
+use crate::metrics::DesktopMetrics;
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::extensions::Extensions;
@@ -42,6 +43,7 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::profile::BrowserVersion;
+use crate::system::programs::ProgramReport;
 use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order, Staging};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
@@ -68,6 +70,8 @@ pub(super) struct Inner {
     pub(super) network: OnceCell<NetworkLevel>,
     /// The versions of browsers, by their programs.
     pub(super) versions: Mutex<Versions>,
+    /// The figures of all desktops.
+    pub(super) metrics: Arc<DesktopMetrics>,
 }
 
 /// Versions by the path and the time of the last change of a program.
@@ -125,6 +129,7 @@ impl Desktops {
             no_sandbox: Default::default(),
             network: OnceCell::new(),
             versions: Mutex::default(),
+            metrics: Arc::default(),
         };
         Self(Arc::new(inner))
     }
@@ -270,6 +275,14 @@ impl Launch for Desktops {
 
     fn usage(&self, session: SessionId) -> Option<Usage> {
         self.used_by(session)
+    }
+
+    fn metrics(&self) -> Option<Arc<DesktopMetrics>> {
+        Some(Arc::clone(&self.0.metrics))
+    }
+
+    fn programs(&self, session: SessionId) -> Vec<ProgramReport> {
+        self.directory(session).programs_examined()
     }
 
     fn extensions(&self) -> Extensions {
@@ -462,6 +475,10 @@ impl Desktops {
         let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
         staging.ended("page");
+        let stages = staging.stages();
+        for (name, took) in stages.each() {
+            self.0.metrics.record_stage(name, took);
+        }
         // From here on nothing is awaited: the caller owns the parts now, and the guard is disarmed.
         let parts = undo.lock().take().ok_or_else(|| {
             failure("directory", "launch_broke_off", "the launch was undone".to_owned())
@@ -482,7 +499,7 @@ impl Desktops {
             downloads: self.downloads_of(order.session),
             opening,
             emulation,
-            stages: staging.stages(),
+            stages,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }

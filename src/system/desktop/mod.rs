@@ -11,6 +11,7 @@ mod directory;
 pub mod downloads;
 mod emulation;
 mod equipping;
+mod examining;
 mod extending;
 pub mod files;
 mod first_state;

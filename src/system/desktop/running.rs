@@ -165,7 +165,9 @@ impl LiveDesktop {
 
 fn screen_of(made: &Made, runtime: &Handle) -> Arc<Capture> {
     let interval = made.parts.settings.capture_interval();
-    Arc::new(Capture::new(made.identity.display_number, made.cookie, interval, runtime.clone()))
+    let metrics = Arc::clone(&made.desktops.0.metrics.pictures);
+    let (display, cookie) = (made.identity.display_number, made.cookie);
+    Arc::new(Capture::counted(display, cookie, interval, runtime.clone(), metrics))
 }
 
 fn devices_of(made: &Made) -> Devices {

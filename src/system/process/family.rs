@@ -51,13 +51,7 @@ impl Member {
 impl Process {
     /// The descendants. Costs one small file for each thread and two for each descendant.
     pub fn members(&self) -> Vec<Member> {
-        let mut members = Vec::new();
-        let mut generation = vec![self.identity().pid];
-        for _ in 0..DEPTH {
-            generation = generation.into_iter().flat_map(children).collect();
-            members.extend(generation.iter().filter_map(|pid| Member::of(*pid)));
-        }
-        members
+        descendants(self.identity().pid)
     }
 
     /// The direct children of the process.
@@ -83,6 +77,17 @@ impl Process {
             let _ = pidfd_send_signal(pidfd.as_fd(), Signal::KILL); // The process has ended since.
         }
     }
+}
+
+/// The descendants of a process, those of the first generation first.
+pub fn descendants(pid: i32) -> Vec<Member> {
+    let mut members = Vec::new();
+    let mut generation = vec![pid];
+    for _ in 0..DEPTH {
+        generation = generation.into_iter().flat_map(children).collect();
+        members.extend(generation.iter().filter_map(|pid| Member::of(*pid)));
+    }
+    members
 }
 
 /// The children of each thread of a process, see `proc_pid_task(5)`.

@@ -10,15 +10,15 @@ use super::{BESIDE, MARKER};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 pub(super) use crate::system::proc::Stat;
-use crate::system::proc::{entry_below, is_wiped, kibibytes, variable};
+use crate::system::proc::{self, entry_below, is_wiped, kibibytes, variable};
 
 /// The ticks per second in `/proc` (`USER_HZ`), which is the same on every architecture of Chromium.
 const TICKS_PER_SECOND: u64 = 100;
 
 impl Stat {
     /// The processor time in user and in kernel mode.
-    fn processor_time(self) -> Duration {
-        let milliseconds = self.used * 1000 / u128::from(TICKS_PER_SECOND);
+    pub(in crate::system) fn processor_time(self) -> Duration {
+        let milliseconds = self.used.saturating_mul(1000) / u128::from(TICKS_PER_SECOND);
         Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
     }
 }
@@ -27,6 +27,12 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     // A program sets its own name, in arbitrary bytes.
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     Stat::parse(&String::from_utf8_lossy(&text))
+}
+
+/// The state of this very process, if it exists; a zombie still does.
+pub fn stat_of(identity: &ProcessIdentity) -> Option<Stat> {
+    let is_of_this_boot = boot_id().is_ok_and(|boot| boot == identity.boot_id);
+    stat(identity.pid).filter(|stat| is_of_this_boot && stat.start_time == identity.start_time)
 }
 
 /// Every process that `/proc` lists, including zombies.
@@ -48,7 +54,7 @@ pub fn boot_id() -> io::Result<&'static str> {
     Ok(ID.get_or_init(|| text.trim().to_owned()))
 }
 
-pub(super) fn of(pid: i32) -> io::Result<ProcessIdentity> {
+pub fn of(pid: i32) -> io::Result<ProcessIdentity> {
     let stat = stat(pid).ok_or(io::ErrorKind::NotFound)?;
     Ok(ProcessIdentity { pid, start_time: stat.start_time, boot_id: boot_id()?.to_owned() })
 }
@@ -186,7 +192,7 @@ impl Running {
 
 /// The resident memory of a process in bytes (RSS).
 pub fn resident_memory(pid: u32) -> Option<u64> {
-    kibibytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS")
+    proc::resident_memory(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
 /// The processor time that a process has used.

@@ -40,11 +40,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use family::Member;
+pub use family::{Member, descendants};
 pub use group::living as group_of;
 pub use identity::{
     Marked, Running, boot_id, is_alive, is_ending, is_ours, living_among, marked, may_have_made,
-    of_session, processor_time, resident_memory, started_at,
+    of as identity_of, of_session, processor_time, resident_memory, started_at, stat_of,
 };
 pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
 pub use program::{find, output, output_with, start_owned};

@@ -18,10 +18,12 @@ use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::ids::SessionId;
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec};
+use crate::metrics::DesktopMetrics;
 use crate::system::desktop::Downloads;
 use crate::system::extensions::Extensions;
 use crate::system::input::Devices;
 use crate::system::limits::{NoRoom, Usage};
+use crate::system::programs::ProgramReport;
 use crate::system::storage_state::{Storage, StorageState};
 
 /// The session and specification of a desktop to start.
@@ -104,6 +106,16 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     /// The extensions that organizations have uploaded.
     fn extensions(&self) -> Extensions {
         Extensions::below(Path::new("/nonexistent"))
+    }
+
+    /// The figures of all desktops.
+    fn metrics(&self) -> Option<Arc<DesktopMetrics>> {
+        None
+    }
+
+    /// The programs of a session, as the kernel sees them. Reads `/proc`, and therefore blocks.
+    fn programs(&self, _session: SessionId) -> Vec<ProgramReport> {
+        Vec::new()
     }
 
     /// The resources that the programs of a session use; none if the machine does not count them.

@@ -13,6 +13,11 @@ impl Stages {
     pub fn one(name: &'static str, took: Duration) -> Self {
         Self(vec![(name, took)])
     }
+
+    /// Each stage with its time.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.0.iter().copied()
+    }
 }
 
 impl Serialize for Stages {

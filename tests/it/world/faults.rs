@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::explain::a_stopped_browser_is_named;
 use crate::support::client::id_of;
 use crate::support::viewer::Viewer;
 use crate::support::{Setup, TestServer, left};
@@ -37,5 +38,13 @@ async fn sessions_in_every_state_are_gone_when_the_server_is_told_to_stop() {
     client.begin(&held, "ann", 600).await.ok();
     let starting = client.ask_for_session(json!({"wait_seconds": 0})).await.ok();
     assert!(!id_of(&starting).is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_explanation_of_a_session_whose_chromium_is_stopped_names_it() {
+    let server = Setup::real().start().await;
+    let id = server.client.session_id().await;
+    a_stopped_browser_is_named(&server, &id).await;
     server.stop().await;
 }

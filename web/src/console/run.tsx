@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { shortId } from "../text";
+import { Explained } from "./explained";
 import { useFollow, useLoad } from "./load";
 import { Action, Await, Copy, Empty, Facts, Head, JsonView, Prose, Status, useClock } from "./parts";
 import { link, route, setQuery } from "./router";
@@ -55,13 +56,7 @@ function Shown({ run, path }: { run: Run; path: string }) {
                 {run.status === "paused" && <Action kind="button-main" run={() => api().call("POST", `v1/workflows/runs/${encodeURIComponent(id)}/continue`)}>Continue</Action>}
             </Head>
             {run.warning && <p class="hint-box"><Prose of={run.warning} /></p>}
-            {run.waiting_for && (
-                <p class="hint-box">
-                    Waits for session <a href={link(["sessions", run.waiting_for.browser_session_id])}>{shortId(run.waiting_for.browser_session_id)}</a>
-                    {run.waiting_for.runnable_id && `, which ${run.waiting_for.runnable_type?.replaceAll("_", " ")} ${shortId(run.waiting_for.runnable_id)} holds`}
-                    {run.waiting_for.place !== null && `; place ${run.waiting_for.place} in the queue`}.
-                </p>
-            )}
+            {!over && <Explained path={path} version={run.version} over={over} />}
             {run.failure_reason && (
                 <div class="fault" role="alert">
                     <svg class="icon" aria-hidden="true"><use href="#i-warning" /></svg>

@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { ending, isFinal, shortId, standing } from "../text";
+import { Explained } from "./explained";
 import { useFollow } from "./load";
 import { Action, Await, Copy, Dialog, Facts, Field, Head, Icon, Pill, TabPanel, Tabs } from "./parts";
 import { FilesPanel } from "./session-files";
@@ -91,6 +92,7 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
                 )}
             </Head>
             {session.warning && <p class="hint-box">{session.warning}</p>}
+            <Explained path={path} version={session.version} over={over} />
             <div class="session" data-over={over}>
                 {over ? <Ended session={session} /> : <Stage id={id} />}
                 {permitted.length > 0 && <section class="session-side" aria-label="Details">

@@ -301,6 +301,14 @@ export interface Actor {
     readonly started_at: string;
 }
 
+/** The cause of the state of a session or run. */
+export interface Explanation {
+    readonly well: boolean;
+    readonly cause: string;
+    readonly summary: string;
+    readonly details: readonly string[];
+}
+
 export interface DebugSession {
     readonly debug_session_id: string;
     readonly browser_session_id: string;

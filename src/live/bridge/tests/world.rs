@@ -202,7 +202,14 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
 }
 
 fn endpoint(address: SocketAddr, password: &str, dialect: Dialect, devices: Devices) -> Endpoint {
-    Endpoint { address, password: password.into(), dialect, doubts: Arc::default(), devices }
+    Endpoint {
+        address,
+        password: password.into(),
+        dialect,
+        doubts: Arc::default(),
+        devices,
+        metrics: Arc::default(),
+    }
 }
 
 async fn shake_hands(peer: &mut tokio::net::TcpStream) {

@@ -159,7 +159,8 @@ pub struct WaitingFor {
 }
 
 impl WaitingFor {
-    fn of(run: &RunRecord, core: &Core) -> Option<Self> {
+    /// Returns the session that a queued run waits for, with its holder.
+    pub fn of(run: &RunRecord, core: &Core) -> Option<Self> {
         let id = run.session.filter(|_session| run.status == RunStatus::Queued)?;
         let view = core.world.views.session(run.organization, id)?;
         let view = view.borrow();

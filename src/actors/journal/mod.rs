@@ -7,9 +7,13 @@
 //! The journal keeps the summary that a message's type makes, never the message itself, so that no
 //! secrets get here.
 
+mod lineage;
+mod tail;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
@@ -21,9 +25,15 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing::error;
 
+pub use lineage::{Consequence, Lineage};
+use tail::Tail;
+pub use tail::{Follower, Tailed};
+
 use super::clock::Clock;
+use super::requester::Requester;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Mint, OrganizationId, RunId, SessionId};
+use crate::metrics::{MessageMetrics, Table};
 
 /// The name of an actor (`registry`, or the id of a session or run) or of an outside sender such as
 /// `http`.
@@ -128,6 +138,7 @@ pub(super) struct Sent {
     pub cause: Option<i64>,
     pub summary: Value,
     pub audited: bool,
+    pub requester: Option<Arc<Requester>>,
 }
 
 /// One message, as operators see it. Times are in UTC, durations in microseconds.
@@ -185,6 +196,22 @@ struct Course {
 }
 
 impl Record {
+    /// The time from the sending to the answer, or until now.
+    fn took(&self) -> Duration {
+        let ended = self.course.lock().ended;
+        ended.unwrap_or_else(Instant::now).saturating_duration_since(self.enqueued)
+    }
+
+    /// True if `text` is in the names, the note or the summary.
+    fn contains(&self, text: &str) -> bool {
+        let Sent { kind, sender, receiver, summary, .. } = &self.sent;
+        kind.contains(text)
+            || sender.contains(text)
+            || receiver.contains(text)
+            || self.course.lock().note.as_ref().is_some_and(|note| note.contains(text))
+            || summary.to_string().contains(text)
+    }
+
     fn entry(&self) -> Entry {
         let course = self.course.lock();
         let micros =
@@ -271,6 +298,12 @@ pub struct Filter {
     pub session: Option<SessionId>,
     /// The run that it concerns.
     pub run: Option<RunId>,
+    /// The organization that it concerns.
+    pub organization: Option<OrganizationId>,
+    /// The least time from the sending to the answer.
+    pub slower_than: Option<Duration>,
+    /// A text in its names, its note or its summary.
+    pub text: Option<String>,
     /// The kind of message.
     pub kind: Option<String>,
     /// The outcome; `pending` matches messages without one.
@@ -297,7 +330,10 @@ impl Filter {
                 .actor
                 .as_ref()
                 .is_none_or(|actor| *sent.sender == **actor || *sent.receiver == **actor)
+            && self.organization.is_none_or(|it| sent.about.organization == Some(it))
             && self.outcome.as_ref().is_none_or(outcome)
+            && self.slower_than.is_none_or(|least| record.took() >= least)
+            && self.text.as_ref().is_none_or(|text| record.contains(text))
     }
 }
 
@@ -326,6 +362,9 @@ pub struct Journal {
     audit: mpsc::Sender<AuditEvent>,
     /// The number of audit events that were lost because too many waited to be stored.
     unaudited: AtomicU64,
+    /// The figures of messages by kind.
+    metrics: Table<MessageMetrics>,
+    tail: Tail,
 }
 
 impl Journal {
@@ -345,8 +384,15 @@ impl Journal {
             actors: DashMap::new(),
             audit,
             unaudited: AtomicU64::new(0),
+            metrics: Table::default(),
+            tail: Tail::default(),
         };
         (Arc::new(journal), trail)
+    }
+
+    /// The figures of messages by kind.
+    pub fn metrics(&self) -> &Table<MessageMetrics> {
+        &self.metrics
     }
 
     /// The newest messages that match, newest first.
@@ -362,6 +408,20 @@ impl Journal {
             add(&log.state.lock().ring);
         }
         found.values().rev().take(limit).map(|record| record.entry()).collect()
+    }
+
+    /// The newest messages to a living actor, newest first; none if there is no such actor.
+    pub fn messages_to(&self, name: &str, limit: usize) -> Option<Vec<Entry>> {
+        let log = self.log(&Name::from(name))?;
+        let state = log.state.lock();
+        Some(state.ring.iter().rev().take(limit).map(|record| record.entry()).collect())
+    }
+
+    /// The last message to a living actor that failed or stayed unanswered.
+    pub fn last_error(&self, name: &str) -> Option<Entry> {
+        let log = self.log(&Name::from(name))?;
+        let state = log.state.lock();
+        state.last_error.as_ref().map(|record| record.entry())
     }
 
     /// Every living actor, by name.
@@ -440,10 +500,30 @@ impl Journal {
         let FileChange { kind, sender, receiver, organization, summary } = change;
         let about = About { organization: Some(organization), ..About::default() };
         let (sender, receiver) = (Name::from(sender), Name::from(receiver));
-        let sent = Sent { kind, sender, receiver, about, cause: None, summary, audited: true };
+        let requester = Requester::current();
+        let sent =
+            Sent { kind, sender, receiver, about, cause: None, summary, audited: true, requester };
         let entry = self.open(sent);
         entry.started();
         entry.ended(outcome, note);
+    }
+
+    /// Follows the messages that end from now on.
+    pub fn follow(&self, filter: Filter) -> Follower {
+        self.tail.follow(filter)
+    }
+
+    /// The message with this id, if it is still kept, with its causes and consequences.
+    pub fn lineage(&self, id: i64) -> Option<Lineage> {
+        let mut known: BTreeMap<i64, Arc<Record>> = BTreeMap::new();
+        let mut add = |ring: &VecDeque<Arc<Record>>| {
+            known.extend(ring.iter().map(|record| (record.id, Arc::clone(record))));
+        };
+        add(&self.ring.lock());
+        for log in self.actors.iter() {
+            add(&log.state.lock().ring);
+        }
+        lineage::of(id, &known)
     }
 
     fn log(&self, name: &Name) -> Option<Arc<ActorLog>> {
@@ -456,6 +536,7 @@ impl Journal {
             fields.insert("note".to_owned(), Value::String(note));
         }
         let at = ended_at.unwrap_or(record.enqueued_at);
+        let requester = record.sent.requester.as_deref();
         let event = AuditEvent {
             id: self.mint.mint(at),
             message_id: record.id,
@@ -468,6 +549,11 @@ impl Journal {
             run: record.sent.about.run,
             outcome: outcome.unwrap_or(Outcome::Unanswered).as_str().to_owned(),
             summary,
+            key: requester.and_then(|requester| requester.key()).map(str::to_owned),
+            address: requester
+                .and_then(|requester| requester.address)
+                .map(|address| address.to_string()),
+            request: requester.map(|requester| requester.request.clone()),
             at: record.enqueued_at,
         };
         match self.audit.try_send(event) {
@@ -482,6 +568,16 @@ impl Journal {
                 }
             }
         }
+    }
+}
+
+impl lineage::Kept for Arc<Record> {
+    fn cause(&self) -> Option<i64> {
+        self.sent.cause
+    }
+
+    fn entry(&self) -> Entry {
+        Record::entry(self)
     }
 }
 
@@ -506,13 +602,24 @@ impl OpenEntry {
         self.record.id
     }
 
+    fn metrics(&self) -> &MessageMetrics {
+        self.journal.metrics.of(&[self.record.sent.kind])
+    }
+
+    /// The request on whose behalf the message was sent.
+    pub(super) fn requester(&self) -> Option<Arc<Requester>> {
+        self.record.sent.requester.clone()
+    }
+
     pub(super) fn receiver(&self) -> &Name {
         &self.record.sent.receiver
     }
 
     /// Records that the actor has started to handle the message.
     pub(super) fn started(&self) {
-        self.record.course.lock().started = Some(Instant::now());
+        let started = Instant::now();
+        self.record.course.lock().started = Some(started);
+        self.metrics().wait.record(started.saturating_duration_since(self.record.enqueued));
         if let Some(log) = &self.log {
             let mut state = log.state.lock();
             state.waiting.remove(&self.record.id);
@@ -527,7 +634,13 @@ impl OpenEntry {
             if course.outcome.is_some() {
                 return;
             }
-            course.ended = Some(Instant::now());
+            let ended = Instant::now();
+            let metrics = self.metrics();
+            if let Some(started) = course.started {
+                metrics.handling.record(ended.saturating_duration_since(started));
+            }
+            metrics.outcomes.add(outcome.as_str(), 1);
+            course.ended = Some(ended);
             course.outcome = Some(outcome);
             course.note = note;
         }
@@ -539,6 +652,7 @@ impl OpenEntry {
                 state.last_error = Some(Arc::clone(&self.record));
             }
         }
+        self.journal.tail.put(&self.record);
         if self.record.sent.audited {
             self.journal.audit(&self.record);
         }
