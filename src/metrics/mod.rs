@@ -218,8 +218,8 @@ impl Metrics {
     pub fn recovery(&self, part: &str, code: &str) {
         let is_cause = |cause: &&&str| code.ends_with(**cause);
         let cause = CAUSES.iter().find(is_cause).copied().unwrap_or("other");
-        let parts = PARTS.iter().zip(&self.recoveries);
-        let found = parts.clone().find(|(known, _)| **known == part).or(parts.last());
+        let mut parts = PARTS.iter().zip(&self.recoveries);
+        let found = parts.clone().find(|(known, _)| **known == part).or(parts.next_back());
         if let Some((_, causes)) = found {
             causes.add(cause, 1);
         }

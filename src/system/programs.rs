@@ -127,7 +127,9 @@ pub fn examine(
         // The kernel's name is that of the program's file, at most 15 bytes.
         let name = fs::read_to_string(format!("/proc/{}/comm", other.pid)).unwrap_or_default();
         let name = name.trim().to_lowercase();
-        let tail = process::tail(&log(&name));
+        // A process chooses its name itself, which may lead to another file.
+        let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let tail = if is_plain { process::tail(&log(&name)) } else { Vec::new() };
         reports.extend(report(name, other, tail));
     }
     reports

@@ -78,7 +78,7 @@ impl Action {
         match self {
             Self::Evaluate => {
                 let value = devtools.evaluate("6 * 7").await?;
-                anyhow::ensure!(value == Value::from(42), "the page evaluates 6 * 7 to {value}");
+                anyhow::ensure!(value == 42, "the page evaluates 6 * 7 to {value}");
                 Ok(())
             }
             Self::Navigate => devtools.open_page(pages::EMPTY).await,
