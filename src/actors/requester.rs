@@ -44,6 +44,17 @@ impl Requester {
         });
     }
 
+    /// The same work, on behalf of the request that the current task handles: for a task of its own.
+    pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+        let requester = Self::current();
+        async move {
+            match requester {
+                Some(requester) => requester.scope(work).await,
+                None => work.await,
+            }
+        }
+    }
+
     /// The request that the current task handles.
     pub(super) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()

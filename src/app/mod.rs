@@ -20,6 +20,7 @@ mod storage;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -76,6 +77,18 @@ pub struct ServeOptions {
     pub shown: Value,
 }
 
+/// Refuses a data directory with real desktops: stand-ins would take their place, and nobody would end them.
+fn without_desktops(data: &Path) -> anyhow::Result<()> {
+    let sessions = std::fs::read_dir(data.join("sessions")).into_iter().flatten();
+    let mut desktops = sessions.flatten().map(|entry| entry.path().join("desktop.json"));
+    anyhow::ensure!(
+        !desktops.any(|file| file.exists()),
+        "{} has sessions with desktops: stand-ins need a data directory of their own",
+        data.display()
+    );
+    Ok(())
+}
+
 /// Runs a future to completion on an actor system of this thread. Work that must not block a
 /// mailbox runs on a runtime with its own threads.
 pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
@@ -95,6 +108,9 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     // This comes first, because it replaces any handler that was set before.
     let signals = stopping::signals()?;
     let data = data::open(&settings.data)?;
+    if options.stand_ins {
+        without_desktops(&settings.data)?;
+    }
     isolation::confine(&mut settings).await?;
     let transit = data::emptied(settings.data.join("transit"))?;
     let vault = Secrets::new(data.secret).vault();

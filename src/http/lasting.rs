@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 
 use super::error::ApiError;
 use super::problem::Problem;
+use crate::actors::requester::Requester;
 
 /// Runs `work` to its end, even if this future is dropped, and returns its result.
 ///
@@ -14,7 +15,7 @@ use super::problem::Problem;
 pub async fn lasting<T: 'static>(
     work: impl Future<Output = Result<T, ApiError>> + 'static,
 ) -> Result<T, ApiError> {
-    let worked = actix_web::rt::spawn(work).await;
+    let worked = actix_web::rt::spawn(Requester::carried(work)).await;
     worked.map_err(|cause| {
         tracing::error!("a request panicked: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;

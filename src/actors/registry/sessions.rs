@@ -40,7 +40,8 @@ const MOST_DORMANT: usize = 1_000;
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest wait of a new session for the end of the writer of its profile, which stores it meanwhile.
-const HANDOVER: Duration = Duration::from_secs(30);
+/// It is shorter than the patience of those who create sessions.
+const HANDOVER: Duration = Duration::from_secs(6);
 
 /// The delay that each further restart adds; the first restart does not wait.
 const AFTER_BROKEN: Duration = Duration::from_secs(2);
@@ -212,7 +213,7 @@ async fn has_closed(
     until: Instant,
 ) -> bool {
     let Some(mut view) = world.views.session(organization, session) else { return false };
-    if !view.borrow().closing {
+    if !view.borrow().closing || Instant::now() >= until {
         return false;
     }
     let ended = view.wait_for(|view| view.record.status.is_final());

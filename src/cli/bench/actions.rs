@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{BenchClient, connect};
 use super::devtools::Devtools;

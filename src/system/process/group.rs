@@ -172,6 +172,7 @@ pub(super) async fn sweep(
         // descriptor.
         if let Some(pidfd) = pidfd
             && is_marked(pid, session)
+            && stat(pid).is_some_and(|stat| meant(pid, stat))
         {
             tracing::warn!(pid, "a process is in an unknown group; it is killed");
             let _ = pidfd_send_signal(pidfd, Signal::KILL);

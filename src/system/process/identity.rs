@@ -97,10 +97,11 @@ fn is_marked_with(pid: i32, session: &str) -> bool {
     is_wiped(&environment) && entry_below(&read("cmdline"), &format!("/{session}/")).is_some()
 }
 
-/// True if a process works beside a desktop, see [`BESIDE`].
+/// True if a process works beside a desktop, see [`BESIDE`], or may do so: while a process executes another
+/// program, as a confined one does at its start, its environment is empty.
 pub(super) fn is_beside(pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    variable(&environment, BESIDE).is_some()
+    environment.is_empty() || variable(&environment, BESIDE).is_some()
 }
 
 /// The sessions of `sessions` that have a living process.

@@ -37,7 +37,7 @@ struct Running {
     child: Child,
     base: String,
     /// Kept open: a server whose output nobody can read fails to write it.
-    _output: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl OwnServer {
@@ -61,12 +61,12 @@ impl OwnServer {
         let began = Instant::now();
         let mut child = self.spawn(&program, output)?;
         let stdout = child.stdout.take().context("the server has no output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let base = timeout(DEADLINE, listening(&mut lines, &log)).await;
-        let base = base.context("the server does not start")??;
-        let took = began.elapsed();
-        self.running = Some(Running { child, base, _output: lines });
-        Ok(took)
+        let lines = BufReader::new(stdout).lines();
+        // From here on, it is ended with this.
+        let running = self.running.insert(Running { child, base: String::new(), output: lines });
+        let base = timeout(DEADLINE, listening(&mut running.output, &log)).await;
+        running.base = base.context("the server does not start")??;
+        Ok(began.elapsed())
     }
 
     fn spawn(&self, program: &Path, log: File) -> anyhow::Result<Child> {
@@ -126,12 +126,13 @@ impl OwnServer {
 
     /// Stops it. Its sessions stay for the next start.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
-        let Some(mut running) = self.running.take() else { return Ok(()) };
+        let Some(running) = &mut self.running else { return Ok(()) };
         if let Some(pid) = pid(&running.child) {
             kill_process(pid, Signal::TERM)?;
         }
         let ended = timeout(DEADLINE, running.child.wait()).await;
         let status = ended.context("the server does not stop")??;
+        self.running = None;
         anyhow::ensure!(status.success(), "the server ended with {status}");
         Ok(())
     }
