@@ -90,7 +90,8 @@ impl World {
             ("extension_id", "ext_1".to_owned()),
             ("recording_id", "a_1".to_owned()),
             ("message_id", "wm_1".to_owned()),
-            ("message_number", "900000001".to_owned()),
+            // With zeros, so that no other id has it as a part.
+            ("message_number", "0000000001".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
             ("folder", "uploads".to_owned()),
             ("name", "a.txt".to_owned()),
