@@ -122,7 +122,7 @@ mod picture {
     }
 }
 
-/// Templates of workflows.
+/// Templates of a workflow, parsed and rendered.
 mod template {
     use greenroom::workflow::template::{Names, Renderer};
     use serde_json::json;

@@ -42,8 +42,8 @@ pub struct SessionView {
     pub last_death: Option<LastDeath>,
 }
 
-/// The unexpected end of a session's browser or display, of which the session has recovered or is
-/// recovering.
+/// The unexpected end of a session's browser or display, after which the session has started it
+/// again, or is about to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastDeath {
     /// The part that ended, and how.

@@ -29,8 +29,8 @@ pub struct AuditEvent {
     pub outcome: String,
     /// Details, with secrets redacted.
     pub summary: Value,
-    /// The id of the key with which the request came that caused it, or `operator` for the key of the
-    /// settings.
+    /// The id of the key of the request that caused it; `operator` for the operator key of the
+    /// server's settings.
     pub key: Option<String>,
     /// The address of the client that sent the request.
     pub address: Option<String>,

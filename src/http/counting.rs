@@ -28,8 +28,8 @@ pub async fn count<B: MessageBody + 'static>(
     Ok(answer)
 }
 
-/// Returns the template of the matched route, such as `/v1/runs/{run}`; none without a route, so that no client can
-/// add templates.
+/// Returns the template of the matched route, such as `/v1/runs/{run}`. A path without a route has none, so that
+/// no client can add templates.
 fn template(request: &HttpRequest) -> Option<String> {
     let found = request.match_info();
     if found.is_empty() {

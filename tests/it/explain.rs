@@ -20,8 +20,8 @@ pub async fn explained_as(client: &Client, id: &str, cause: &str) -> Value {
     .await
 }
 
-/// Stops the browser of a session with `SIGSTOP`, and checks its explanations for an operator and for its
-/// organization.
+/// Stops the browser of a session with `SIGSTOP`, and checks the explanations that an operator and its
+/// organization get.
 pub async fn a_stopped_browser_is_named(server: &TestServer, id: &str) {
     let pid = server.program(id, "chromium");
     let signal = |signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();

@@ -1,8 +1,8 @@
 //! The live tail of the journal: messages as they end, for operators who watch.
 //!
 //! A watcher that is slow holds up no actor and costs no memory beyond one bounded queue that all
-//! share: it misses messages, and gets their number. While nobody watches, a message costs the read of
-//! one number.
+//! share: it misses messages, and gets their number. While nobody watches, a message costs
+//! the read of one number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,8 +61,8 @@ impl Tail {
 }
 
 impl Follower {
-    /// The next message that matches, or the number of those that were missed; none at the end of the
-    /// server. Cancel safe.
+    /// The next message that matches, or the number of those that were missed; none when the server
+    /// ends. A call that is dropped loses no message.
     pub async fn next(&mut self) -> Option<Tailed> {
         loop {
             match self.queue.recv().await {

@@ -1,7 +1,7 @@
 //! The life of a session as a client sees it: create, connect, open a page, close.
 //!
-//! The stages of each start are those that the server reports by the event `session.started`. They are read after
-//! the measurement.
+//! The stages of each start are those in the event `session.started` of the server. They are read after the
+//! measurement, which they would disturb.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};

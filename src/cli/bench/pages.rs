@@ -17,8 +17,8 @@ pub(super) fn clicked() -> String {
     )
 }
 
-/// A page with a picture of 640x360 pixels, all of which change ten times in a second. The seed determines the
-/// colours.
+/// A page with a picture of 640x360 pixels, all of which change ten times in a second, in colours that the
+/// seed determines.
 pub(super) fn moving(seed: u64) -> String {
     let hue = seed % 360;
     address(&format!(

@@ -1,7 +1,7 @@
 //! A viewer that reads the stream of a session as noVNC does, without decoding the pictures.
 //!
-//! It asks for the encoding Tight with JPEG, which noVNC prefers, so the number of bytes is that of a person's
-//! view.
+//! It asks for the encoding Tight with JPEG, which noVNC prefers, so the number of bytes is that of a view
+//! in a person's browser.
 
 use std::time::{Duration, Instant};
 

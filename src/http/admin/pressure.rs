@@ -13,8 +13,8 @@ use crate::http::front::Front;
 const NEW_WORK: [&str; 3] = ["create", "start_run", "begin"];
 
 /// Shows how many sessions and runs this node has and may have, what waits, what was refused since its start, and why it
-/// takes no new session, if it does not. With `Accept: text/plain` the answer is one line for probes: `ok`, or 503 and the
-/// reason.
+/// takes no new session, if it does not. With `Accept: text/plain` the answer is one line for probes: `ok`, or
+/// 503 and the reason.
 #[utoipa::path(
     get,
     path = "/admin/pressure",

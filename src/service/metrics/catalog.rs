@@ -21,8 +21,8 @@ pub struct Family {
 }
 
 impl Family {
-    /// The name under which a query finds its values; `_bucket`, `_sum` and `_count` follow the name of a
-    /// histogram.
+    /// The name under which a query finds its values. For a histogram, `_bucket`, `_sum` or `_count`
+    /// follows the name.
     pub fn full_name(&self) -> String {
         match self.kind {
             Kind::Counter => format!("{}_total", self.name),

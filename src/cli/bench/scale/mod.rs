@@ -35,8 +35,8 @@ const IDLE: Duration = Duration::from_secs(4);
 /// The number of sessions that are created at the same time.
 const CREATED_AT_ONCE: usize = 32;
 
-/// The sessions that are created and closed before anything is measured, so that the first figures have no caches to
-/// fill.
+/// The sessions that are created and closed before anything is measured, so that the first figures do not
+/// include the filling of caches.
 const WARM_UP: u64 = 20;
 
 /// The most queries for all actors, whose answer has an element for each.

@@ -401,8 +401,8 @@ impl Shared {
         }
     }
 
-    /// Collects the complete and unknown files of the session's folder that have not changed for
-    /// `unchanged`.
+    /// Collects the complete and unknown files of the session's folder, except those that have changed
+    /// within the time `unchanged`.
     async fn take_up_missed(self: &Arc<Self>, unchanged: Duration) {
         let folder = self.directory.downloads();
         let found = tokio::task::spawn_blocking(move || complete_in(&folder, unchanged)).await;
