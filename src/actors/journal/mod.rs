@@ -398,14 +398,18 @@ impl Journal {
     /// The newest messages that match, newest first.
     pub fn messages(&self, filter: &Filter, limit: usize) -> Vec<Entry> {
         let mut found: BTreeMap<i64, Arc<Record>> = BTreeMap::new();
-        let mut add = |ring: &VecDeque<Arc<Record>>| {
-            let matching = ring.iter().rev().filter(|record| filter.matches(record)).take(limit);
-            found.extend(matching.map(|record| (record.id, Arc::clone(record))));
+        let mut add = |ring: Vec<Arc<Record>>| {
+            let newest = ring.into_iter().rev();
+            let matching = newest.filter(|record| filter.matches(record)).take(limit);
+            found.extend(matching.map(|record| (record.id, record)));
         };
-        add(&self.ring.lock());
+        // Every message takes these locks, so the filter runs on copies.
+        let ring = self.ring.lock().iter().cloned().collect();
+        add(ring);
         // The ring of a quiet actor may still hold what the server's ring has dropped.
         for log in self.actors.iter() {
-            add(&log.state.lock().ring);
+            let ring = log.state.lock().ring.iter().cloned().collect();
+            add(ring);
         }
         found.values().rev().take(limit).map(|record| record.entry()).collect()
     }

@@ -1,5 +1,5 @@
-//! The command `greenroom bench`: measures a running server as its clients see it, and the server alone with many
-//! sessions.
+//! The command `greenroom bench`: measures a running server as its clients see it, and a server alone with
+//! many sessions in one process.
 //!
 //! Each measurement is a client of the API. It ends the sessions that it has created, also
 //! after an error or an interruption.
