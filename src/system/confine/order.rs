@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::spec::{Landlock, Network, Policies, ProgramKind, Spec, User};
-use crate::system::process::{MARKER, Program};
+use crate::system::process::{BESIDE, MARKER, Program};
 
 /// The confinement of all sessions' programs, as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +103,7 @@ impl Confined {
         }
         let session = program.session.to_string();
         environment.insert(MARKER.to_owned(), session.clone());
+        let beside = environment.get(BESIDE).cloned();
         let spec = Spec {
             kind: self.kind,
             program: program.path.clone(),
@@ -119,8 +120,10 @@ impl Confined {
             landlock: self.landlock.clone(),
         };
         let mut command = Command::new(&self.launcher);
-        // The marker identifies a launcher that the server leaves behind.
+        // The marker identifies a launcher that the server leaves behind. The sweep of a restart must spare one
+        // that works beside the desktop, as it does its program.
         command.arg("confine").env_clear().env(MARKER, session).stdin(Stdio::piped());
+        command.envs(beside.map(|value| (BESIDE, value)));
         Ok((command, serde_json::to_vec(&spec)?))
     }
 }
