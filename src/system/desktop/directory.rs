@@ -59,6 +59,9 @@ const PASSED_THROUGH: u32 = 0o711;
 /// The server's file that contains the path of the programs' directory.
 const OWN: &str = "programs";
 
+/// The extension of a file that [`replace`] has not completed.
+const PART: &str = "part";
+
 /// The directories of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
@@ -524,14 +527,18 @@ impl Directory {
         there.filter_map(name).chain(user).collect()
     }
 
-    /// The secrets and temporary files, in both the current and the older layout.
+    /// The secrets and temporary files, in both the current and the older layout, and the files that a killed
+    /// server was writing.
     fn passing(&self) -> Vec<PathBuf> {
         let server = ["tmp", "vnc", "scratch", "xauthority", "vnc.passwd", "display"];
         let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
         let server = server.map(|name| self.root.join(name)).into_iter();
         let named = [self.arrivals(), self.films(), self.egress(), self.saved_at()];
         let named = named.into_iter().chain([self.root.join(MEMORY), self.sanitizing()]);
-        server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
+        let replaced = [self.root.join(OWN), self.root.join(MEMORY), self.saved_at()];
+        let replaced = replaced.into_iter().chain([self.sanitizing(), self.pooled_file()]);
+        let halves = replaced.map(|path| path.with_extension(PART));
+        server.chain(named).chain(halves).chain(own.map(|name| self.own.join(name))).collect()
     }
 
     /// Removes everything, including downloads. Idempotent.
@@ -569,7 +576,7 @@ pub(super) fn absent(removed: io::Result<()>) -> io::Result<()> {
 
 /// Replaces a file atomically, readable for its owner only.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("part");
+    let temporary = path.with_extension(PART);
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;

@@ -27,7 +27,7 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::seam::{Desktop, Egress as _, Order, RestartFailed, Stages};
 
 impl Directory {
-    fn pooled_file(&self) -> PathBuf {
+    pub(super) fn pooled_file(&self) -> PathBuf {
         self.path().join("pooled")
     }
 
