@@ -15,7 +15,7 @@ use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
-use crate::system::desktop::{Desktop, LaunchError, Order};
+use crate::system::desktop::{Desktop, Files, LaunchError, Order};
 
 /// The hint of a launch that failed because of the database.
 const REACH_THE_DATABASE: &str =
@@ -139,14 +139,17 @@ impl Session {
             Err(LaunchError::CalledOff) => called_off(),
             Err(LaunchError::Failed(failure)) => *failure,
         };
-        // A failed launch has cleaned up after itself: nothing is left to shut down.
         if !matches!(self.phase, Phase::Closing { .. }) {
             let end = self.failed(failure);
             self.begin_closing(end, ctx);
         }
-        let Some(claim) = self.claim.take() else { return self.on_shut_down(Vec::new(), ctx) };
-        let work = claim.shut_down().into_actor(self);
-        ctx.spawn(work.map(|left, session, ctx| session.on_shut_down(left, ctx)));
+        let work = match self.claim.take() {
+            Some(claim) => claim.shut_down(),
+            // A launch that failed has ended what it started. A launch that did not begin leaves what a former server
+            // has started, if that was killed meanwhile.
+            None => self.world.launcher.sweep(self.record.id, Files::AsSet),
+        };
+        ctx.spawn(work.into_actor(self).map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }
 
     /// Stores that the session is running, which it is only after that write. Its lifetime counts
