@@ -1,7 +1,7 @@
 //! Explanations: why a session or a run is in its state, in sentences and in fields.
 //!
 //! The facts come from published snapshots, the rows, the journal and `/proc`. No message is sent to an
-//! actor, so a session that does not answer can be explained too. [`words`] makes the sentences; it
+//! actor, so a session that does not answer can be explained too. `words` makes the sentences; it
 //! knows only the facts that it is given.
 
 mod facts;

@@ -1,6 +1,7 @@
 //! A client of the API for tests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -122,7 +123,10 @@ impl Stream {
 
 impl Client {
     pub fn new(base: &str, key: Option<&str>) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        // The server closes a connection after five idle seconds, perhaps just when a request is sent.
+        let idle = Duration::from_secs(2);
+        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(idle);
+        let http = http.build().unwrap();
         Self { http, base: base.to_owned(), key: key.map(str::to_owned) }
     }
 
