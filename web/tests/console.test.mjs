@@ -73,6 +73,29 @@ test("a wrong key is refused with a reason, and a right one is kept for this tab
     await leave(page);
 });
 
+test("a key is kept while the server cannot check it, and over a reload in the middle of the check", async () => {
+    openEmpty(fake);
+    const answered = fake.routes.get("GET /v1/quotas");
+    fake.routes.set("GET /v1/quotas", () => [503, { code: "draining", message: "The server is stopping." }]);
+    const page = await console_("");
+    await page.getByText("Your key is kept").waitFor();
+    assert.equal(await page.evaluate(() => sessionStorage.getItem("greenroom.key")), KEY);
+    fake.routes.set("GET /v1/quotas", answered);
+    await heading(page, "Sessions");
+
+    // A request that a reload aborts is no word of the server.
+    let asked;
+    const asking = new Promise((resolve) => (asked = resolve));
+    await page.route("**/v1/quotas", () => asked());
+    await page.addInitScript(() => sessionStorage.setItem("signed-out", "the key of the fixture is not set again"));
+    await page.reload();
+    await asking;
+    await page.unroute("**/v1/quotas");
+    await page.reload();
+    await heading(page, "Sessions");
+    await leave(page);
+});
+
 test("empty pages explain what they are for, and lead on", async () => {
     openEmpty(fake);
     const page = await console_("");

@@ -16,7 +16,7 @@ import { RunPage } from "./run";
 import { RunsPage } from "./runs";
 import { SessionPage } from "./session";
 import { SessionsPage } from "./sessions";
-import { SignIn } from "./sign-in";
+import { Checking, SignIn } from "./sign-in";
 import { type Access, access, notice, setTheme, signedIn, signOut, theme } from "./state";
 import { WebhookPage, WebhooksPage } from "./webhooks";
 import { NewWorkflowPage, WorkflowPage, WorkflowsPage } from "./workflows";
@@ -63,7 +63,7 @@ export function App() {
         else document.documentElement.dataset["theme"] = chosen;
     }, [chosen]);
     const present = signedIn.value;
-    if (present === undefined) return <main class="door" aria-busy="true" />;
+    if (present === undefined) return <Checking />;
     return (
         <>
             {present === null ? <SignIn /> : <Frame />}

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { Icon } from "./parts";
 import { go, link } from "./router";
-import { pasted, rejection, rememberTicket, signIn } from "./state";
+import { pasted, rejection, rememberTicket, signedIn, signIn, unchecked } from "./state";
 
 export function SignIn() {
     const [busy, setBusy] = useState(false);
@@ -17,10 +17,10 @@ export function SignIn() {
             return;
         }
         setBusy(true);
-        const reason = await signIn(given.credentials, given.session);
+        const outcome = await signIn(given.credentials, given.session);
         setBusy(false);
-        rejection.value = reason;
-        if (reason !== null || given.session === null) return;
+        rejection.value = outcome?.reason ?? null;
+        if (outcome !== null || given.session === null) return;
         rememberTicket(given.credentials.kind === "ticket" ? given.session : null);
         go(link(["sessions", given.session]));
     };
@@ -62,6 +62,24 @@ export function SignIn() {
                     <a href="wall"><Icon name="grid" /> The wall</a>
                     <a href="openapi.json"><Icon name="list" /> The API</a>
                 </p>
+            </section>
+        </main>
+    );
+}
+
+/** The page while stored credentials are being checked. */
+export function Checking() {
+    const reason = unchecked.value;
+    if (reason === null) return <main class="door" aria-busy="true" />;
+    return (
+        <main class="door" aria-busy="true">
+            <section class="card gate" aria-labelledby="gate-title">
+                <svg class="mark mark-large" aria-hidden="true"><use href="#i-mark" /></svg>
+                <h1 id="gate-title">Greenroom</h1>
+                <p role="status">{reason} Your key is kept, and is checked again in a few seconds.</p>
+                <button class="button" type="button" onClick={() => (signedIn.value = null)}>
+                    Use another key
+                </button>
             </section>
         </main>
     );

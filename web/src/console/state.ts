@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 
 import { Api, ApiError } from "../api";
+import { Backoff } from "../backoff";
 import { type Credentials, forget, inAddress, keep, load } from "../credentials";
 import { readAddress } from "./router";
 
@@ -24,6 +25,9 @@ export interface SignedIn {
 
 /** Undefined while stored credentials are being checked, null without valid ones. */
 export const signedIn = signal<SignedIn | null | undefined>(undefined);
+
+/** The reason why stored credentials could not be checked yet. */
+export const unchecked = signal<string | null>(null);
 
 /** The reason for the form, if credentials were rejected. */
 export const rejection = signal<string | null>(null);
@@ -56,8 +60,15 @@ export function pasted(text: string): { credentials: Credentials; session: strin
     return { credentials: found.credentials, session };
 }
 
-/** Checks credentials and opens the console with them. Returns the reason if the server rejects them. */
-export async function signIn(credentials: Credentials, session: string | null): Promise<string | null> {
+/** The reason why credentials do not open the console. */
+export interface Rejection {
+    readonly reason: string;
+    /** True if the server knows that they are wrong, false if it could not check them. */
+    readonly final: boolean;
+}
+
+/** Checks credentials and opens the console with them. */
+export async function signIn(credentials: Credentials, session: string | null): Promise<Rejection | null> {
     const api = new Api(credentials);
     try {
         const access = await accessOf(api, session);
@@ -66,8 +77,12 @@ export async function signIn(credentials: Credentials, session: string | null): 
         signedIn.value = { api, access };
         return null;
     } catch (cause) {
-        if (cause instanceof ApiError && cause.refused) return "The server does not know this key. It may be mistyped, revoked or expired.";
-        return cause instanceof ApiError ? cause.message : "The server cannot be reached.";
+        if (!(cause instanceof ApiError)) return { reason: "The server cannot be reached.", final: false };
+        if (cause.refused) {
+            return { reason: "The server does not know this key. It may be mistyped, revoked or expired.", final: true };
+        }
+        const passing = cause.status === 0 || cause.status === 429 || cause.status >= 500;
+        return { reason: cause.message, final: !passing };
     }
 }
 
@@ -127,8 +142,16 @@ export async function resume(): Promise<void> {
         signedIn.value = null;
         return;
     }
-    const reason = await signIn(credentials, session);
-    if (reason !== null) signOut(reason, credentials);
+    const wait = new Backoff({ first: 1_000, most: 10_000 });
+    let outcome = await signIn(credentials, session);
+    // Only the server's word ends them: a reload aborts this check, and a restart makes it fail.
+    while (outcome !== null && !outcome.final && signedIn.peek() === undefined) {
+        unchecked.value = outcome.reason;
+        await new Promise((done) => window.setTimeout(done, wait.next()));
+        if (signedIn.peek() === undefined) outcome = await signIn(credentials, session);
+    }
+    unchecked.value = null;
+    if (outcome?.final) signOut(outcome.reason, credentials);
 }
 
 export function signOut(reason: string | null = null, credentials = signedIn.peek()?.api.credentials): void {
