@@ -203,6 +203,7 @@ diesel::table! {
         boot_id -> Text,
         started_at -> Timestamp,
         seen_at -> Timestamp,
+        version -> Text,
     }
 }
 

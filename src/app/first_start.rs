@@ -91,7 +91,25 @@ pub(super) async fn register_node(
         boot_id: read("/proc/sys/kernel/random/boot_id").context("the boot id cannot be read")?,
         started_at: now,
         seen_at: now,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    warn_of_other_versions(db, &node).await?;
     nodes::register(db, &node).await.context("this node cannot be registered")?;
     Ok(id)
+}
+
+/// Warns of live nodes with another version: nodes that share a database run the same one.
+async fn warn_of_other_versions(db: &Db, this: &Node) -> anyhow::Result<()> {
+    let nodes = nodes::list(db).await.context("the nodes cannot be listed")?;
+    let others = nodes.iter().filter(|node| node.id != this.id && node.version != this.version);
+    for node in others.filter(|node| node.was_seen_recently(this.started_at)) {
+        let theirs = if node.version.is_empty() { "an earlier version" } else { &node.version };
+        tracing::warn!(
+            "the node {} ({}) runs {theirs}, this one {}: nodes on one database run the same version",
+            node.id,
+            node.hostname,
+            this.version,
+        );
+    }
+    Ok(())
 }

@@ -5,51 +5,14 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use clap::Args;
-use serde::Serialize;
-use serde_json::json;
 
 use super::Ending;
-use super::output::{Table, say, say_json};
+use super::checks::{Check, State, report};
 use super::serve::SettingsArguments;
 use crate::config::{Environment, Settings};
 use crate::system;
 use crate::system::doctor::Verdict;
 use crate::system::objects::{ARTIFACTS, ObjectError, Objects};
-
-/// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// The requirement is met.
-    Ok,
-    /// Greenroom works, but not as well as it could.
-    Warn,
-    /// Greenroom does not work without it.
-    Missing,
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Missing => "MISSING",
-        }
-    }
-}
-
-/// A requirement that was checked, with the result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// The name of the requirement.
-    pub name: String,
-    /// The result of the check.
-    pub state: State,
-    /// The finding: a version, a path, or an error.
-    pub detail: String,
-    /// A hint that says how to meet the requirement.
-    pub hint: Option<String>,
-}
 
 impl From<system::doctor::Check> for Check {
     fn from(check: system::doctor::Check) -> Self {
@@ -86,36 +49,12 @@ pub(super) async fn doctor(
     let of_desktops = system::doctor::checks(&desktop, &settings.recording).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
     checks.extend(system::doctor::limits(&settings.limits, &settings.data).map(Check::from));
-    Ok(report(&checks, arguments.json))
+    Ok(report(&checks, &[], arguments.json))
 }
 
 /// Returns the checks that belong to no other floor.
 fn checks(settings: &Settings) -> Vec<Check> {
     vec![data_directory(&settings.data), listen(settings)]
-}
-
-/// Prints the checks. The command fails if a requirement is missing.
-fn report(checks: &[Check], as_json: bool) -> Ending {
-    let ok = checks.iter().all(|check| check.state != State::Missing);
-    if as_json {
-        say_json(&json!({"ok": ok, "checks": checks}));
-    } else {
-        table(checks).print();
-        let hints = checks.iter().filter(|check| check.state != State::Ok);
-        for (name, hint) in hints.filter_map(|check| Some((&check.name, check.hint.as_ref()?))) {
-            say(format_args!("\n{name}: {hint}"));
-        }
-    }
-    if ok { Ending::Done } else { Ending::Failed }
-}
-
-fn table(checks: &[Check]) -> Table {
-    let mut table = Table::new(&["CHECK", "STATE", "FOUND"]);
-    for check in checks {
-        let first_line = check.detail.lines().next().unwrap_or_default().to_owned();
-        table.row([check.name.clone(), check.state.word().to_owned(), first_line]);
-    }
-    table
 }
 
 /// Checks that the data directory is writable. Does not create it.
@@ -191,16 +130,6 @@ fn listen(settings: &Settings) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(state: State) -> Check {
-        Check { name: "Xvfb".into(), state, detail: "x".into(), hint: Some("install it".into()) }
-    }
-
-    #[test]
-    fn only_what_is_missing_fails() {
-        assert_eq!(report(&[check(State::Ok), check(State::Warn)], true), Ending::Done);
-        assert_eq!(report(&[check(State::Ok), check(State::Missing)], true), Ending::Failed);
-    }
 
     #[test]
     fn a_data_directory_that_cannot_be_made_is_missing_and_a_new_one_is_left_unmade() {

@@ -5,6 +5,8 @@
 //! usage; 130 interrupted.
 
 mod bench;
+mod changelog;
+mod checks;
 mod client;
 mod config;
 mod demo_site;
@@ -25,6 +27,7 @@ mod runs;
 mod serve;
 mod session_egress;
 mod sessions;
+mod upgrade_check;
 
 use std::process::ExitCode;
 
@@ -35,7 +38,7 @@ use crate::config::Environment;
 use crate::system::confine;
 use output::say_error;
 
-pub use doctor::{Check, State};
+pub use checks::{Check, State};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +48,7 @@ Examples:
   greenroom sessions list --json              live sessions, as JSON for programs
   greenroom events --follow                   events of sessions and runs
   greenroom explain pbs_123                   why a session is in its state
+  greenroom upgrade-check                     before this version takes over from a former one
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted.
 Settings are described by `greenroom config`.";
@@ -65,6 +69,8 @@ enum Command {
     Config(config::Arguments),
     /// Check whether this machine has everything that is needed.
     Doctor(doctor::Arguments),
+    /// Check whether this version can take over the settings, the database and the sessions of a former one.
+    UpgradeCheck(upgrade_check::Arguments),
     /// Run a workflow on a server and follow it to its end.
     Run(run::Arguments),
     /// List, create, show and close browser sessions.
@@ -127,6 +133,9 @@ pub fn main() -> ExitCode {
             Command::Serve(arguments) => serve::serve(arguments, &environment).await,
             Command::Config(arguments) => config::config(&arguments, &environment),
             Command::Doctor(arguments) => doctor::doctor(&arguments, &environment).await,
+            Command::UpgradeCheck(arguments) => {
+                upgrade_check::upgrade_check(&arguments, &environment).await
+            }
             Command::Run(arguments) => run::run(arguments).await,
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Events(arguments) => events::events(arguments).await,

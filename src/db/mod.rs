@@ -30,6 +30,7 @@ mod values;
 mod writer;
 mod writes;
 
+pub mod standing;
 pub mod store;
 
 pub mod api_keys;

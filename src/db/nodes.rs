@@ -21,6 +21,7 @@ struct Row {
     boot_id: String,
     started_at: NaiveDateTime,
     seen_at: NaiveDateTime,
+    version: String,
 }
 
 impl From<&Node> for Row {
@@ -32,6 +33,7 @@ impl From<&Node> for Row {
             boot_id: node.boot_id.clone(),
             started_at: stored(node.started_at),
             seen_at: stored(node.seen_at),
+            version: node.version.clone(),
         }
     }
 }
@@ -47,6 +49,7 @@ impl TryFrom<Row> for Node {
             boot_id: row.boot_id,
             started_at: row.started_at.and_utc(),
             seen_at: row.seen_at.and_utc(),
+            version: row.version,
         })
     }
 }

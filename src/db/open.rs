@@ -111,17 +111,9 @@ impl Db {
     /// Panics outside of a tokio runtime.
     pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Self, OpenError> {
         let runtime = Handle::current();
-        let url = settings.url.as_ref().map(|url| url.reveal().to_owned());
-        let pools = match url {
-            None => sqlite(settings, data_dir.join("greenroom.db"), &runtime).await?,
-            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-                postgres(settings, &url, &runtime).await?
-            }
-            Some(url) => {
-                let path = url.strip_prefix("sqlite:").ok_or(OpenError::UnknownKind)?;
-                let path = path.strip_prefix("//").unwrap_or(path);
-                sqlite(settings, PathBuf::from(path), &runtime).await?
-            }
+        let pools = match place(settings, data_dir)? {
+            Place::File(path) => sqlite(settings, path, &runtime).await?,
+            Place::Server(url) => postgres(settings, &url, &runtime).await?,
         };
         let mint = Arc::new(Mint::new(rand::random()));
         Ok(Self {
@@ -132,6 +124,28 @@ impl Db {
             vault: None,
         })
     }
+}
+
+/// The place of a database.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A file of SQLite.
+    File(PathBuf),
+    /// The URL of a PostgreSQL server, with its password.
+    Server(String),
+}
+
+/// Returns the place that the settings name.
+pub(super) fn place(settings: &Settings, data_dir: &Path) -> Result<Place, OpenError> {
+    let Some(url) = &settings.url else {
+        return Ok(Place::File(data_dir.join("greenroom.db")));
+    };
+    let url = url.reveal();
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Place::Server(url.to_owned()));
+    }
+    let path = url.strip_prefix("sqlite:").ok_or(OpenError::UnknownKind)?;
+    Ok(Place::File(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
 }
 
 async fn sqlite(settings: &Settings, path: PathBuf, runtime: &Handle) -> Result<Pools, OpenError> {
@@ -197,7 +211,8 @@ fn sqlite_connection(
     Ok(connection)
 }
 
-async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Pools, OpenError> {
+/// Parses the URL of a PostgreSQL server, with the limits of the settings.
+fn server(settings: &Settings, url: &str) -> Result<tokio_postgres::Config, OpenError> {
     let mut server: tokio_postgres::Config =
         url.parse().map_err(|error: tokio_postgres::Error| OpenError::Url {
             // The error's source has the details, and never the password.
@@ -207,14 +222,26 @@ async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Po
     if server.get_application_name().is_none() {
         server.application_name("greenroom");
     }
+    Ok(server)
+}
 
-    let connecting = connect(server.clone(), None);
-    let first = tokio::time::timeout(settings.connect_timeout(), connecting)
+/// Makes the first connection to a PostgreSQL server, whose failure is explained. The statements on it have no limit.
+pub(super) async fn first_connection(
+    settings: &Settings,
+    url: &str,
+) -> Result<AsyncPgConnection, OpenError> {
+    let connecting = connect(server(settings, url)?, None);
+    tokio::time::timeout(settings.connect_timeout(), connecting)
         .await
         .map_err(|_elapsed| OpenError::Unreachable {
             cause: format!("no answer within {} s", settings.connect_timeout_seconds),
         })?
-        .map_err(ConnectFailure::into_open_error)?;
+        .map_err(ConnectFailure::into_open_error)
+}
+
+async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Pools, OpenError> {
+    let server = server(settings, url)?;
+    let first = first_connection(settings, url).await?;
     blocking(move || {
         let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(first);
         connection.batch_execute(MIGRATION_LOCK).map_err(|error| migrations_failed(&error))?;
@@ -303,7 +330,12 @@ async fn connect(
     Ok(connection)
 }
 
-fn migrate<B: Backend>(
+/// Applies the migrations that are missing.
+///
+/// # Errors
+///
+/// [`OpenError::Newer`] or [`OpenError::Migrations`].
+pub(super) fn migrate<B: Backend>(
     connection: &mut impl MigrationHarness<B>,
     known: EmbeddedMigrations,
 ) -> Result<(), OpenError>
@@ -328,9 +360,10 @@ where
 
 /// Runs blocking work on a thread for it: migrations are synchronous, and refuse to run on the
 /// threads of actors.
-async fn blocking<F>(work: F) -> Result<(), OpenError>
+pub(super) async fn blocking<T, F>(work: F) -> Result<T, OpenError>
 where
-    F: FnOnce() -> Result<(), OpenError> + Send + 'static,
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, OpenError> + Send + 'static,
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,

@@ -110,6 +110,7 @@ impl TestDb {
             boot_id: "boot-1".to_owned(),
             started_at: at,
             seen_at: at,
+            version: "0.1.0".to_owned(),
         };
         assert!(!nodes::register(&self.db, &node).await.unwrap());
         let workflow = workflow(organization.id, "The play");
@@ -175,7 +176,7 @@ impl Tenant {
     /// Stores a running session, and returns its id.
     pub(super) async fn stored_session(&self, db: &Db) -> SessionId {
         let session = self.session(0);
-        db.insert_session(session.clone(), Limits::default()).await.unwrap();
+        db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
         session.id
     }
 }

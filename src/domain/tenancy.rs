@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ApiKeyId, NodeId, OrganizationId, SessionId};
@@ -149,4 +149,16 @@ pub struct Node {
     pub started_at: DateTime<Utc>,
     /// The time of its last sign of life.
     pub seen_at: DateTime<Utc>,
+    /// The version of the program that it last started; empty if that program recorded none.
+    pub version: String,
+}
+
+impl Node {
+    /// The age of a sign of life after which a node counts as away.
+    pub const AWAY_AFTER: TimeDelta = TimeDelta::minutes(2);
+
+    /// Returns true if the node gave a sign of life recently.
+    pub fn was_seen_recently(&self, now: DateTime<Utc>) -> bool {
+        now - self.seen_at < Self::AWAY_AFTER
+    }
 }

@@ -10,4 +10,5 @@ mod quotas;
 mod round_trips;
 mod rules;
 mod sealed;
+mod standing;
 mod webhooks;

@@ -1,7 +1,6 @@
 //! `/admin/nodes`: the servers that use the database.
 
 use actix_web::web::{Data, Json};
-use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::db;
@@ -9,16 +8,13 @@ use crate::http::caller::Operator;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// The age of a sign of life after which a node counts as away.
-const AWAY_AFTER: TimeDelta = TimeDelta::minutes(2);
-
 /// Lists the nodes that have ever used the database, the most recently seen first. `this` is the one that answers.
 #[utoipa::path(
     get,
     path = "/admin/nodes",
     tag = "Operation",
     responses(
-        (status = 200, description = "`nodes`: id, host name, address, start and last sign of life of each"),
+        (status = 200, description = "`nodes`: id, host name, address, version, start and last sign of life of each"),
         (status = 403, description = "This is not the operator key"),
         (status = 503, description = "The database does not answer"),
     ),
@@ -33,10 +29,11 @@ pub async fn list(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiErr
             "hostname": node.hostname,
             "address": node.address,
             "boot_id": node.boot_id,
+            "version": node.version,
             "started_at": node.started_at,
             "seen_at": node.seen_at,
             "this": this,
-            "alive": this || now - node.seen_at < AWAY_AFTER,
+            "alive": this || node.was_seen_recently(now),
         })
     });
     Ok(Json(json!({ "nodes": shown.collect::<Vec<_>>() })))

@@ -42,6 +42,15 @@ fn saved(directory: &Directory, session: SessionId) -> Result<Saved, AdoptError>
 }
 
 impl Desktops {
+    /// Checks whether the records of a session's desktop can be read, without adopting it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason why [`adopt`](crate::system::seam::Desktops::adopt) would fail for its records.
+    pub fn check_adoption(&self, session: SessionId) -> Result<(), AdoptError> {
+        saved(&self.directory(session), session).map(|_saved| ())
+    }
+
     /// Adopts the running parts. Fast: it reads a few small files and `/proc`. Also returns true if
     /// an unrecorded VNC server seems to run.
     pub(super) fn adopt_order(&self, order: Order) -> Result<(LiveDesktop, bool), AdoptError> {
