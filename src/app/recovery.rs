@@ -46,16 +46,18 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
         evict(world, session, &runs).await?;
     }
     for run in &runs {
+        let data = json!({ "status": RunStatus::Failed, "failure": restarted("run") });
+        let event = world.events.make(run, EventKind::RunEnded, data);
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(restarted("run")),
             finished_at: Some(world.clock.now()),
+            events: vec![event.clone()],
             ..RunChange::default()
         };
         let stored = world.store.change_run(run.id, change).await;
         stored.with_context(|| format!("the end of run {} cannot be stored", run.id))?;
-        let data = json!({ "status": RunStatus::Failed, "failure": restarted("run") });
-        world.events.record(run, EventKind::RunEnded, data);
+        world.events.send([event]);
         info!("run {} of the former server is marked as failed", run.id);
     }
     Ok(left)
@@ -72,10 +74,12 @@ async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> 
     }
     let (at, failure) = (world.clock.now(), Some(restarted("session")));
     let data = json!({ "status": SessionStatus::Failed, "failure": failure });
-    let ended = Ended { status: SessionStatus::Failed, failure, at };
+    let event = world.events.make(session, EventKind::SessionEnded, data);
+    let ended =
+        Ended { failure, events: vec![event.clone()], ..Ended::new(SessionStatus::Failed, at) };
     let stored = world.store.end_session(id, ended).await;
     stored.with_context(|| format!("the end of session {id} cannot be stored"))?;
-    world.events.record(session, EventKind::SessionEnded, data);
+    world.events.send([event]);
     info!("session {id}, which a run of the former server used, is marked as ended");
     Ok(())
 }

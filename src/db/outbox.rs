@@ -67,13 +67,19 @@ impl TryFrom<Row> for NewEvent {
     }
 }
 
+/// The rows of events.
+pub(super) fn rows(events: &[NewEvent]) -> Vec<Row> {
+    events.iter().map(Row::from).collect()
+}
+
 /// Stores events by the connection `c` of a change's transaction.
 macro_rules! put {
     ($c:ident, $rows:expr) => {{
-        let rows: Vec<$crate::db::outbox::Row> = $rows;
-        for row in rows {
+        for row in $rows {
             diesel::insert_into($crate::schema::event_outbox::table)
                 .values(row)
+                // A change that is repeated may have stored its events before.
+                .on_conflict_do_nothing()
                 .execute($c)
                 .await?;
         }

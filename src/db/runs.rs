@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Db;
 use super::organizations::locked;
+use super::outbox;
 use super::query::{DbError, on};
 use super::sealed::{REQUEST, Secrets, open_proxies, seal_proxies};
 use super::store::{Full, RunChange, StoreError};
@@ -360,7 +361,8 @@ pub async fn count_unfinished(db: &Db, organization: OrganizationId) -> Result<u
     Ok(counted(count))
 }
 
-pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), StoreError> {
+pub(super) async fn change(db: &Db, id: RunId, mut change: RunChange) -> Result<(), StoreError> {
+    let events = outbox::rows(&std::mem::take(&mut change.events));
     let ends = change.status.filter(|status| status.is_final());
     let finished_at = change.finished_at.map(stored);
     let changes = Changes::from(change);
@@ -371,6 +373,9 @@ pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), 
                 .filter(runs::id.eq(id.to_string()))
                 .filter(runs::status.eq_any(UNFINISHED));
             let changed = diesel::update(run).set(changes).execute(c).await?;
+            if changed > 0 {
+                outbox::put!(c, events);
+            }
             let Some(status) = ends.filter(|_status| changed > 0) else { return Ok(changed) };
             let open = blocks::table
                 .filter(blocks::run_id.eq(id.to_string()))

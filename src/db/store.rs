@@ -58,6 +58,8 @@ pub struct Started {
     pub at: DateTime<Utc>,
     /// The deadlines at which it ends by itself.
     pub deadlines: Deadlines,
+    /// The events about it, which are stored in its transaction, without their numbers.
+    pub events: Vec<NewEvent>,
 }
 
 /// A session whose credentials are replaced.
@@ -71,6 +73,8 @@ pub struct Rotated {
     pub idle: Option<DateTime<Utc>>,
     /// The number of the rotation, one more than before.
     pub rotation: i64,
+    /// The events about it, which are stored in its transaction, without their numbers.
+    pub events: Vec<NewEvent>,
 }
 
 /// A session that has ended.
@@ -82,6 +86,15 @@ pub struct Ended {
     pub failure: Option<Failure>,
     /// The time of its end.
     pub at: DateTime<Utc>,
+    /// The events about it, which are stored in its transaction, without their numbers.
+    pub events: Vec<NewEvent>,
+}
+
+impl Ended {
+    /// The end of a session without a failure and, so far, without events.
+    pub fn new(status: SessionStatus, at: DateTime<Utc>) -> Self {
+        Self { status, failure: None, at, events: Vec::new() }
+    }
 }
 
 /// The changed fields of a run. A field that is `None` is unchanged.
@@ -102,6 +115,8 @@ pub struct RunChange {
     pub started_at: Option<DateTime<Utc>>,
     /// The time at which it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// The events about it, which are stored in its transaction, without their numbers.
+    pub events: Vec<NewEvent>,
 }
 
 /// A row that was not added, because a limit of its organization is reached.
@@ -120,8 +135,14 @@ pub struct Full {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Adds a session unless its organization has reached one of `limits`, in one transaction. Returns the
     /// limit that is reached; none if the row is stored. A session that is to write to its profile
-    /// becomes the writer, or gets a copy if another live session is it.
-    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>>;
+    /// becomes the writer, or gets a copy if another live session is it. The `events` are stored with the
+    /// row.
+    fn insert_session(
+        &self,
+        session: SessionRecord,
+        limits: Limits,
+        events: Vec<NewEvent>,
+    ) -> Stored<Option<Full>>;
 
     /// Returns the session of this organization as stored; none if it does not exist.
     fn session(&self, organization: OrganizationId, id: SessionId)
@@ -149,8 +170,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Stores that the session runs again, on this desktop. Its deadlines are unchanged.
     fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored;
 
-    /// Moves the session's deadlines to at least these; later ones are unchanged.
-    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
+    /// Moves the session's deadlines to at least these; later ones are unchanged. The
+    /// `events` are stored with them.
+    fn extend_deadlines(
+        &self,
+        id: SessionId,
+        deadlines: Deadlines,
+        events: Vec<NewEvent>,
+    ) -> Stored;
 
     /// Sets the generation after which occupants leave traces to be sanitized; none if no occupant
     /// does.

@@ -39,7 +39,11 @@ macro_rules! store {
 }
 
 store! {
-    insert_session(session: SessionRecord, limits: Limits) -> Option<Full> = sessions::insert;
+    insert_session(
+        session: SessionRecord,
+        limits: Limits,
+        events: Vec<NewEvent>,
+    ) -> Option<Full> = sessions::insert;
     session(
         organization: OrganizationId,
         id: SessionId,
@@ -54,7 +58,11 @@ store! {
     start_session(id: SessionId, started: Started) -> () = sessions::start;
     retry_session(id: SessionId) -> () = sessions::retry;
     restart_session(id: SessionId, desktop: DesktopIdentity) -> () = sessions::restart;
-    extend_deadlines(id: SessionId, deadlines: Deadlines) -> () = sessions::extend_deadlines;
+    extend_deadlines(
+        id: SessionId,
+        deadlines: Deadlines,
+        events: Vec<NewEvent>,
+    ) -> () = sessions::extend_deadlines;
     claim_profile(id: SessionId, used: ProfileUse) -> Option<SessionId> = profiles::claim;
     managed_profile(profile: ProfileRecord) -> ProfileId = profiles::managed;
     set_profile(id: SessionId, used: Option<ProfileUse>) -> () = profiles::set_use;

@@ -100,7 +100,7 @@ async fn a_stream_goes_on_where_it_was_when_the_server_was_killed() {
 }
 
 on_both_databases! {
-    async fn no_acknowledged_begin_or_release_lacks_its_event_after_a_kill(database) {
+    async fn no_acknowledged_change_lacks_its_event_after_a_kill(database) {
         let mut server = Setup::fakes().on(database).start().await;
         let id = server.client.session_id().await;
         for _ in 0..10 {
@@ -108,6 +108,9 @@ on_both_databases! {
             server.client.release(&id, &Lease::of(&begun)).await.ok();
         }
         server.client.begin(&id, "bob", 60).await.ok();
+        let ended = server.client.session_id().await;
+        server.client.close(&ended).await.ok();
+        server.client.session_id().await;
         TestServer::kill(server.pid());
         server.ended().await;
         server.serve().await;
@@ -122,6 +125,12 @@ on_both_databases! {
         let pairs = (1..=10).flat_map(|it| [("occupancy.begun", it), ("occupancy.released", it)]);
         assert_eq!(told, pairs.chain([("occupancy.begun", 11)]).collect::<Vec<_>>());
         let all = server.client.events("/v1/events").await;
+        let count = |kind: &str| {
+            let events = all["events"].as_array().unwrap().iter();
+            events.filter(|event| event["kind"] == kind).count()
+        };
+        assert_eq!((count("session.created"), count("session.ended")), (3, 1), "{all:#}");
+        assert_eq!(count("session.started"), 3, "{all:#}");
         let numbers = seqs(&all);
         assert_eq!(numbers, (1..=*numbers.last().unwrap()).collect::<Vec<i64>>());
         server.stop().await;

@@ -222,7 +222,7 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     let Occupancy::Held(held) = &record.occupancy else { panic!("{:?}", record.occupancy) };
     let occupancy = record.occupancy.after(Event::Replace { lease: held.lease }).unwrap();
     let expected = record.occupancy.generation();
-    let rotated = Rotated { expected, occupancy, idle: None, rotation: 1 };
+    let rotated = Rotated { expected, occupancy, idle: None, rotation: 1, events: Vec::new() };
     db.rotate_session(session, rotated).await.unwrap();
     db.close();
     server.serve().await;

@@ -226,7 +226,15 @@ async fn a_desktop_of_a_session_that_was_refused_waits_again() {
     close(&stage, id).await;
     other.id = stage.world.mint.mint(stage.world.clock.now());
     let organization = other.organization;
-    assert!(stage.world.store.insert_session(other.clone(), limits).await.unwrap().is_none());
+    assert!(
+        stage
+            .world
+            .store
+            .insert_session(other.clone(), limits, Vec::new())
+            .await
+            .unwrap()
+            .is_none()
+    );
     settle().await;
     let waiting = stage.world.pool.sessions();
     let create = Create {

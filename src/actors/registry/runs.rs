@@ -192,32 +192,26 @@ impl Registry {
         }
         let failure = Failure::new("run_actor_ended", "the run's actor ended unexpectedly")
             .hint("see the server's log for the cause; start the run again");
+        let subject = Subject { organization: gone.organization, session, run: Some(id) };
+        let data = json!({ "status": RunStatus::Failed });
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(failure),
             finished_at: Some(self.world.clock.now()),
+            events: vec![self.world.events.make(subject, EventKind::RunEnded, data)],
             ..RunChange::default()
         };
-        let subject = Subject { organization: gone.organization, session, run: Some(id) };
-        self.store_broken(id, change, subject, ctx);
+        self.store_broken(id, change, ctx);
     }
 
     /// Stores the end of a run whose actor broke, and retries until it is stored.
-    fn store_broken(
-        &self,
-        id: RunId,
-        change: RunChange,
-        subject: Subject,
-        ctx: &mut Context<Self>,
-    ) {
+    fn store_broken(&self, id: RunId, change: RunChange, ctx: &mut Context<Self>) {
         let store = Arc::clone(&self.world.store);
+        let events = change.events.clone();
         let write = move || store.change_run(id, change.clone());
         let stored = until_stored(format!("the end of run {id}"), u32::MAX, write);
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
-            Ok(()) => {
-                let data = json!({ "status": RunStatus::Failed });
-                registry.world.events.record(subject, EventKind::RunEnded, data);
-            }
+            Ok(()) => registry.world.events.send(events),
             Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));
     }

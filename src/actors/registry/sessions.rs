@@ -121,11 +121,14 @@ impl Handle<Create> for Registry {
                 }
                 None => {}
             }
-            let full = world.store.insert_session(row, limits).await;
+            let data = json!({ "timeout_seconds": row.spec.lifetime.as_secs() });
+            let created = vec![world.events.make(&row, EventKind::SessionCreated, data)];
+            let full = world.store.insert_session(row, limits, created.clone()).await;
             if let Some(full) = full.map_err(RegistryError::NotStored)? {
                 claim.into_iter().for_each(Claim::unclaim);
                 return Err(RegistryError::from(world.quotas.full(organization, full)).into());
             }
+            world.events.send(created);
             let access = match wished {
                 Some(used) => {
                     Some(claim_profile(&world, (organization, session), used, must_write).await?)
@@ -151,8 +154,6 @@ impl Handle<Create> for Registry {
                 if let (Some(used), Some(access)) = (&mut record.spec.profile, access) {
                     used.access = access;
                 }
-                let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
-                registry.world.events.record(&record, EventKind::SessionCreated, data);
                 let view = registry.admit_session(record, Origin::New(storage_state, claim), ctx);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
@@ -197,11 +198,24 @@ async fn claim_profile(
         }
     };
     let failure = Failure::new("profile_in_use", refusal.to_string());
-    let at = world.clock.now();
-    let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
-    let stored = world.store.end_session(session, ended.clone()).await;
-    let end = stored.is_err().then_some(ended);
+    let subject = Subject { organization, session: Some(session), run: None };
+    let ended = failed(world, subject, failure);
+    let end = match world.store.end_session(session, ended.clone()).await {
+        Ok(()) => {
+            world.events.send(ended.events);
+            None
+        }
+        Err(_not_stored) => Some(ended),
+    };
     Err(NotMade { cause: refusal, end })
+}
+
+/// The end of a session whose actor does not report it, with its event.
+fn failed(world: &World, subject: Subject, failure: Failure) -> Ended {
+    let data = json!({ "status": SessionStatus::Failed, "failure": failure });
+    let events = vec![world.events.make(subject, EventKind::SessionEnded, data)];
+    let ended = Ended::new(SessionStatus::Failed, world.clock.now());
+    Ended { failure: Some(failure), events, ..ended }
 }
 
 /// Waits until a session of this node that is closing has ended, at most until `until`. False if it is not
@@ -288,12 +302,16 @@ impl Registry {
     /// it, a live row would have no actor.
     fn end_unmade(&self, id: SessionId, end: Ended, ctx: &mut Context<Self>) {
         let store = Arc::clone(&self.world.store);
+        let events = end.events.clone();
         let write = move || store.end_session(id, end.clone());
         let work = until_stored(format!("the end of {id}, which was not made"), u32::MAX, write);
         ctx.spawn(work.into_actor(self).map(move |stored, registry, _| {
             registry.sessions_coming.remove(&id);
-            if let Err(cause) = stored {
-                warn!("session {id} was not made, and its end is not stored: {cause}");
+            match stored {
+                Ok(()) => registry.world.events.send(events),
+                Err(cause) => {
+                    warn!("session {id} was not made, and its end is not stored: {cause}")
+                }
             }
         }));
     }
@@ -385,26 +403,28 @@ impl Registry {
             }
             owner.launcher.sweep(id, Files::Kept).await
         };
-        let mopped = collected.then(move |left| {
+        let mopped = collected.then(async move |left| {
             for what in left {
                 error!("left behind by session {id}: {what}");
             }
             let failure =
                 Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
                     .hint("see the server's log for the cause; create another session");
-            let at = world.clock.now();
-            let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
-            world.store.end_session(id, ended)
-        });
-        ctx.spawn(mopped.into_actor(self).map(move |stored, registry, _| match stored {
-            Ok(()) => {
-                let Some(organization) = organization else { return };
-                let subject = Subject { organization, session: Some(id), run: None };
-                let data = json!({ "status": SessionStatus::Failed });
-                registry.world.events.record(subject, EventKind::SessionEnded, data);
+            let ended = match organization {
+                Some(organization) => {
+                    failed(&world, Subject { organization, session: Some(id), run: None }, failure)
+                }
+                None => Ended {
+                    failure: Some(failure),
+                    ..Ended::new(SessionStatus::Failed, world.clock.now())
+                },
+            };
+            match world.store.end_session(id, ended.clone()).await {
+                Ok(()) => world.events.send(ended.events),
+                Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
             }
-            Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
-        }));
+        });
+        ctx.spawn(mopped.into_actor(self).map(|(), _, _| ()));
     }
 }
 

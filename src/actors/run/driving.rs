@@ -19,7 +19,7 @@ use crate::actors::session::{
 };
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
@@ -33,22 +33,28 @@ impl Run {
             return self.finish(ctx);
         }
         let now = self.world.clock.now();
+        let of_session = Subject { session: Some(session), ..Subject::from(&self.record) };
+        let event = self.world.events.make(of_session, EventKind::RunQueued, Value::Null);
         let change = RunChange {
             status: Some(RunStatus::Queued),
             session: Some(session),
             owns_session: Some(self.record.owns_session),
             queued_at: Some(now),
+            events: vec![event.clone()],
             ..RunChange::default()
         };
         self.enter(Phase::Queued { called_off: CancellationToken::new() });
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
-            Ok(()) if run.ending.is_some() => run.finish(ctx),
+            Ok(()) if run.ending.is_some() => {
+                run.world.events.send([event]);
+                run.finish(ctx)
+            }
             Ok(()) => {
                 run.record.status = RunStatus::Queued;
                 run.record.session = Some(session);
                 run.record.queued_at = Some(now);
-                run.record_event(EventKind::RunQueued, Value::Null);
+                run.world.events.send([event]);
                 run.publish();
                 run.begin(session, ctx);
             }
@@ -189,18 +195,23 @@ impl Run {
             return self.finish(ctx);
         }
         let now = self.world.clock.now();
+        let event = self.make_event(EventKind::RunStarted, Value::Null);
         let change = RunChange {
             status: Some(RunStatus::Running),
             started_at: Some(now),
+            events: vec![event.clone()],
             ..RunChange::default()
         };
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
-            Ok(()) if run.ending.is_some() => run.finish(ctx),
+            Ok(()) if run.ending.is_some() => {
+                run.world.events.send([event]);
+                run.finish(ctx)
+            }
             Ok(()) => {
                 run.record.status = RunStatus::Running;
                 run.record.started_at = Some(now);
-                run.record_event(EventKind::RunStarted, Value::Null);
+                run.world.events.send([event]);
                 run.publish();
                 run.record(session, ctx);
             }

@@ -23,7 +23,7 @@ use crate::db::Rejection;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{OrganizationId, SessionId};
-use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
+use crate::domain::run::{BlockStatus, RunStatus};
 use crate::domain::session::SessionStatus;
 use crate::workflow::engine::CALL_OFF;
 
@@ -248,8 +248,18 @@ impl Run {
         let now = self.world.clock.now();
         let Ending { status, failure } =
             self.ending.clone().unwrap_or(Ending { status: RunStatus::Completed, failure: None });
+        // The same event over all tries: a lost answer may hide that one of them was stored.
+        let event = match self.end_event.take() {
+            Some(event) => event,
+            None => {
+                let data = json!({ "status": status, "failure": failure });
+                self.make_event(EventKind::RunEnded, data)
+            }
+        };
+        self.end_event = Some(event.clone());
         let change = RunChange {
             status: Some(status),
+            events: vec![event],
             outputs: Some(self.record.outputs.clone()),
             failure: failure.clone(),
             finished_at: Some(now),
@@ -282,7 +292,7 @@ impl Run {
         if ending.is_none_or(|failure| failure.code != NOT_STORED) {
             warn!(parent: &self.span, "the outputs of {id} are left out of its row: {cause}");
             self.record.outputs = json!({});
-            self.ending = Some(bare);
+            (self.ending, self.end_event) = (Some(bare), None);
             return self.store_status(ctx);
         }
         error!(parent: &self.span, "the end of {id} is not stored, and never will be: {cause}");
@@ -293,9 +303,8 @@ impl Run {
     }
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {
-        let RunRecord { status, failure, .. } = &self.record;
-        self.world.metrics.runs.add(status.as_str(), 1);
-        self.record_event(EventKind::RunEnded, json!({ "status": status, "failure": failure }));
+        self.world.metrics.runs.add(self.record.status.as_str(), 1);
+        self.world.events.send(self.end_event.take());
         self.publish();
         let view = self.view.borrow().clone();
         for waiting in self.waiting.drain(..) {

@@ -55,7 +55,7 @@ use super::registry::{Create, Created, RegistryError, Start};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, NewEvent};
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
@@ -116,6 +116,8 @@ pub struct Run {
     lease: Option<Lease>,
     /// The reason of its end, once it is known.
     ending: Option<Ending>,
+    /// The event of its end, while that is being stored.
+    end_event: Option<NewEvent>,
     /// The host that its blocks call. It is quiet before anything is released.
     host: Option<Arc<RunHost>>,
     /// True if its own session has been asked to close.
@@ -159,6 +161,7 @@ impl Run {
             assignment,
             lease: None,
             ending: None,
+            end_event: None,
             host: None,
             is_closing: false,
             end_waits: false,
@@ -191,6 +194,11 @@ impl Run {
             }
             is_news
         });
+    }
+
+    /// Makes an event of the run, to be stored with the change that it reports, and then sent.
+    fn make_event(&self, kind: EventKind, data: Value) -> NewEvent {
+        self.world.events.make(&self.record, kind, data)
     }
 
     /// Records an event of the run, for followers of the run and of its session.

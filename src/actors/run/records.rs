@@ -151,15 +151,22 @@ impl Run {
     /// Stores a status that is not final, and then publishes it.
     fn show(&mut self, status: RunStatus, ctx: &mut Context<Self>) -> oneshot::Receiver<Shown> {
         let (answer, shown) = oneshot::channel();
-        let change = RunChange { status: Some(status), ..RunChange::default() };
+        let before = self.record.status;
+        let kind = if status == RunStatus::Paused {
+            Some(EventKind::RunPaused)
+        } else {
+            (before == RunStatus::Paused).then_some(EventKind::RunResumed)
+        };
+        let events: Vec<_> =
+            kind.into_iter().map(|kind| self.make_event(kind, Value::Null)).collect();
+        let told = events.clone();
+        let change = RunChange { status: Some(status), events: told, ..RunChange::default() };
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+            if stored.is_ok() {
+                run.world.events.send(events);
+            }
             if stored.is_ok() && run.ending.is_none() {
-                if status == RunStatus::Paused {
-                    run.record_event(EventKind::RunPaused, Value::Null);
-                } else if run.record.status == RunStatus::Paused {
-                    run.record_event(EventKind::RunResumed, Value::Null);
-                }
                 run.record.status = status;
                 run.publish();
             }

@@ -253,10 +253,7 @@ impl Session {
                     StoreError::Final | StoreError::Missing => {
                         error!(parent: &self.span, "the row of {} is final", self.record.id);
                         let at = self.world.clock.now();
-                        self.end(
-                            Ended { status: SessionStatus::Completed, failure: None, at },
-                            ctx,
-                        );
+                        self.end(Ended::new(SessionStatus::Completed, at), ctx);
                     }
                     StoreError::Unavailable(_) if !events.is_empty() => {
                         self.unsure = Some((next, events));

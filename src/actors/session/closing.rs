@@ -14,7 +14,7 @@ use crate::db::Rejection;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::occupancy::{Event, Occupancy};
-use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::Desktop;
 
 /// The code of a [`not_stored`] failure.
@@ -37,7 +37,7 @@ impl Session {
         let id = self.record.id;
         error!(parent: &self.span, code = failure.code, "session {id} failed: {}", failure.message);
         let at = self.world.clock.now();
-        Ended { status: SessionStatus::Failed, failure: Some(failure), at }
+        Ended { failure: Some(failure), ..Ended::new(SessionStatus::Failed, at) }
     }
 
     /// Ends the session, unless it is ending: the first reason counts.
@@ -103,7 +103,11 @@ impl Session {
     }
 
     fn store_end(&mut self, ctx: &mut Context<Self>) {
-        let Phase::Closing { end, .. } = &self.phase else { return };
+        let Phase::Closing { end, .. } = &mut self.phase else { return };
+        if end.events.is_empty() {
+            let data = json!({ "status": end.status, "failure": end.failure });
+            end.events = vec![self.world.events.make(&self.record, EventKind::SessionEnded, data)];
+        }
         let work = self.world.store.end_session(self.record.id, end.clone());
         ctx.spawn(work.into_actor(self).map(|outcome, session, ctx| match outcome {
             // The end is already written, whichever process wrote it.
@@ -131,6 +135,7 @@ impl Session {
         let Phase::Closing { end, .. } = &mut self.phase else { return };
         if end.failure.as_ref().is_some_and(|failure| failure.code != NOT_STORED) {
             end.failure = Some(not_stored(&cause));
+            end.events.clear();
             warn!(parent: &self.span, "the failure of {id} is left out of its row: {cause}");
             return self.store_end(ctx);
         }
@@ -157,8 +162,7 @@ impl Session {
         let closed = self.record.occupancy.after(Event::Close);
         self.record.occupancy = closed.unwrap_or(Occupancy::Closed { last });
         let waiting = std::mem::take(waiting);
-        let SessionRecord { status, failure, .. } = &self.record;
-        self.record_event(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
+        self.world.events.send(std::mem::take(&mut end.events));
         self.publish();
         // A client that is notified of the end finds no contradicting view.
         for done in waiting {
@@ -179,7 +183,7 @@ impl Handle<Close> for Session {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         let at = self.world.clock.now();
-        self.end(Ended { status, failure: None, at }, ctx);
+        self.end(Ended::new(status, at), ctx);
         let (done, closed) = oneshot::channel();
         if let Phase::Closing { waiting, .. } = &mut self.phase {
             waiting.push(done);

@@ -161,14 +161,21 @@ impl Session {
             return self.shut_down(desktop, ctx);
         }
         let now = self.world.clock.now();
+        let expires_at = Some(now + self.record.spec.lifetime);
+        let data = json!({
+            "display_number": desktop.identity().display_number,
+            "expires_at": expires_at,
+            "stages_ms": desktop.stages(),
+        });
         let started = Started {
             desktop: desktop.identity().clone(),
             at: now,
             deadlines: Deadlines {
                 start_by: None,
-                expires_at: Some(now + self.record.spec.lifetime),
+                expires_at,
                 idle_expires_at: self.idle_from(now),
             },
+            events: vec![self.make_event(EventKind::SessionStarted, data)],
         };
         let work = self.world.store.start_session(self.record.id, started.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
@@ -179,16 +186,18 @@ impl Session {
     fn on_start_stored(
         &mut self,
         outcome: Result<(), StoreError>,
-        Started { desktop: identity, at, deadlines }: Started,
+        Started { desktop: identity, at, deadlines, events }: Started,
         desktop: Box<dyn Desktop>,
         ctx: &mut Context<Self>,
     ) {
+        if outcome.is_ok() {
+            self.world.events.send(events);
+        }
         if matches!(self.phase, Phase::Closing { .. }) {
             return self.shut_down(desktop, ctx);
         }
         self.await_death(&*desktop, ctx);
         self.await_out_of_memory(&*desktop, ctx);
-        let stages = desktop.stages();
         // From here on the phase owns the desktop, so that every way to the end shuts it down.
         self.enter(Phase::Running { desktop });
         if let Err(cause) = outcome {
@@ -202,10 +211,6 @@ impl Session {
         self.record.modified_at = at;
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
-        let expires_at = self.record.deadlines.expires_at;
-        let data =
-            json!({ "display_number": number, "expires_at": expires_at, "stages_ms": stages });
-        self.record_event(EventKind::SessionStarted, data);
         self.film();
         self.refresh_egress(ctx);
         self.refresh_settings();

@@ -293,6 +293,11 @@ impl Session {
         std::mem::replace(&mut self.phase, phase)
     }
 
+    /// Makes an event of the session, to be stored with the change that it reports, and then sent.
+    fn make_event(&self, kind: EventKind, data: Value) -> NewEvent {
+        self.world.events.make(&self.record, kind, data)
+    }
+
     /// Records an event of the session for its followers.
     fn record_event(&self, kind: EventKind, data: Value) {
         self.world.events.record(&self.record, kind, data);

@@ -299,7 +299,7 @@ impl Session {
                 Err(StoreError::Conflict { .. } | StoreError::Final | StoreError::Missing) => {
                     session.hold(desktop);
                     let at = session.world.clock.now();
-                    let end = Ended { status: SessionStatus::Completed, failure: None, at };
+                    let end = Ended::new(SessionStatus::Completed, at);
                     session.end(end, ctx);
                 }
             }

@@ -32,7 +32,10 @@ impl Handle<Renew> for Session {
             return answered(Ok(self.view.borrow().clone()));
         }
         let (answer, renewed) = oneshot::channel();
-        let work = self.world.store.extend_deadlines(self.record.id, deadlines.clone());
+        let data = json!({ "expires_at": deadlines.expires_at });
+        let events = vec![self.make_event(EventKind::SessionRenewed, data)];
+        let (id, store) = (self.record.id, &self.world.store);
+        let work = store.extend_deadlines(id, deadlines.clone(), events.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             let answered = outcome.map_err(SessionError::NotStored).map(|()| {
                 // Another renewal may have been stored meanwhile: the later end counts. The
@@ -40,9 +43,7 @@ impl Handle<Renew> for Session {
                 if session.record.is_dormant() || !matches!(session.phase, Phase::Starting { .. }) {
                     session.record.deadlines = session.record.deadlines.later(&deadlines);
                 }
-                let expires_at = session.record.deadlines.expires_at;
-                session
-                    .record_event(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
+                session.world.events.send(events);
                 session.publish();
                 session.set_timer(ctx);
                 session.view.borrow().clone()

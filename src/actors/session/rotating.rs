@@ -132,7 +132,8 @@ impl Session {
         let idle = self.idle_after(&occupancy);
         let events = self.events_until(&occupancy);
         let expected = before.generation();
-        let next = Rotated { expected, occupancy: occupancy.clone(), idle, rotation };
+        let (changed, told) = (occupancy.clone(), events.clone());
+        let next = Rotated { expected, occupancy: changed, idle, rotation, events: told };
         let stored = self.world.store.rotate_session(self.record.id, next);
         ctx.spawn(stored.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;

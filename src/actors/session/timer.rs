@@ -90,7 +90,7 @@ impl Session {
             let why =
                 if idle { "has been vacant for too long" } else { "has reached its lifetime" };
             info!(parent: &self.span, "session {} {why}", self.record.id);
-            self.end(Ended { status: SessionStatus::Timeout, failure: None, at: now }, ctx);
+            self.end(Ended::new(SessionStatus::Timeout, now), ctx);
             return;
         }
 

@@ -101,7 +101,12 @@ fn full(quota: Quota, limits: &Limits, there: usize) -> Option<Full> {
 }
 
 impl Store for Rows {
-    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>> {
+    fn insert_session(
+        &self,
+        session: SessionRecord,
+        limits: Limits,
+        _: Vec<NewEvent>,
+    ) -> Stored<Option<Full>> {
         self.write(|rows| {
             let mut sessions = rows.sessions.lock();
             let own = sessions.values().filter(|it| it.organization == session.organization);
@@ -319,7 +324,7 @@ impl Store for Rows {
         Box::pin(async move { Ok(lists) })
     }
 
-    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines, _: Vec<NewEvent>) -> Stored {
         self.change_session(id, |record| {
             record.deadlines = record.deadlines.later(&deadlines);
             Ok(())

@@ -16,7 +16,7 @@ use super::query::{DbError, on};
 use super::sealed::seal_passwords;
 use super::store::{Ended, Full, Rotated, Started, StoreError};
 use super::values::{
-    Page, Reader, all, coalesce, counted, insert_by, insert_once, json, now, older, one, stored,
+    Page, Reader, all, coalesce, counted, insert_by, json, now, older, one, stored,
 };
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
@@ -197,13 +197,23 @@ pub(super) async fn insert(
     db: &Db,
     session: SessionRecord,
     limits: Limits,
+    events: Vec<NewEvent>,
 ) -> Result<Option<Full>, StoreError> {
     let (most_live, most_new) = (limits.get(Quota::Sessions), limits.get(Quota::CreatesPerMinute));
     let (id, organization) = (session.id.to_string(), session.organization);
     let row = db.sealed(Row::from(&session))?;
+    let events = outbox::rows(&events);
     let wished = session.spec.profile.filter(|used| used.access == ProfileAccess::Write);
     if most_live.is_none() && most_new.is_none() && wished.is_none() {
-        insert_once!(db, sessions, row, |row| same!(row))?;
+        on!(db, write, |c| {
+            c.transaction(async move |c| {
+                insert_by!(c, sessions, row, |row| same!(row))?;
+                outbox::put!(c, events);
+                Ok(())
+            })
+            .await
+        })
+        .await?;
         return Ok(None);
     }
     let since = window(Utc::now());
@@ -227,6 +237,7 @@ pub(super) async fn insert(
                     return Ok(Some(Full { quota: Quota::CreatesPerMinute, limit, used, oldest }));
                 }
             }
+            outbox::put!(c, events);
             let Some(used) = wished else {
                 insert_by!(c, sessions, row, |row| same!(row))?;
                 return Ok(None);
@@ -286,7 +297,7 @@ pub(super) async fn occupy(
 ) -> Result<(), StoreError> {
     let columns = row::OccupancyColumns::from(&next);
     let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
-    let events: Vec<outbox::Row> = events.iter().map(Into::into).collect();
+    let events = outbox::rows(&events);
     let changed = on!(db, write, |c| {
         c.transaction(async move |c| {
             let session = live!(id).filter(sessions::generation.eq(expected.number()));
@@ -305,16 +316,24 @@ pub(super) async fn occupy(
 
 /// Replaces the lease of the holder and counts the rotation, in one write.
 pub(super) async fn rotate(db: &Db, id: SessionId, next: Rotated) -> Result<(), StoreError> {
-    let Rotated { expected, occupancy, idle, rotation } = next;
+    let Rotated { expected, occupancy, idle, rotation, events } = next;
     let columns = row::OccupancyColumns::from(&occupancy);
     let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
+    let events = outbox::rows(&events);
     let changed = on!(db, write, |c| {
-        let session = live!(id)
-            .filter(sessions::generation.eq(expected.number()))
-            .filter(sessions::rotation.lt(rotation));
-        let change =
-            (columns, idle, sessions::rotation.eq(rotation), sessions::modified_at.eq(now()));
-        Ok(diesel::update(session).set(change).execute(c).await?)
+        c.transaction(async move |c| {
+            let session = live!(id)
+                .filter(sessions::generation.eq(expected.number()))
+                .filter(sessions::rotation.lt(rotation));
+            let change =
+                (columns, idle, sessions::rotation.eq(rotation), sessions::modified_at.eq(now()));
+            let changed = diesel::update(session).set(change).execute(c).await?;
+            if changed > 0 {
+                outbox::put!(c, events);
+            }
+            Ok(changed)
+        })
+        .await
     })
     .await?;
     if changed > 0 { Ok(()) } else { Err(conflict(db, id).await?) }
@@ -337,7 +356,8 @@ async fn conflict(db: &Db, id: SessionId) -> Result<StoreError, StoreError> {
 }
 
 pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<(), StoreError> {
-    let Started { desktop, at, deadlines } = started;
+    let Started { desktop, at, deadlines, events } = started;
+    let events = outbox::rows(&events);
     let changed = on!(db, write, |c| {
         let change = (
             sessions::status.eq(SessionStatus::Running.as_str()),
@@ -351,7 +371,14 @@ pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<()
             sessions::started_at.eq(coalesce(sessions::started_at, Some(stored(at)))),
             sessions::modified_at.eq(now()),
         );
-        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+        c.transaction(async move |c| {
+            let changed = diesel::update(live!(id)).set(change).execute(c).await?;
+            if changed > 0 {
+                outbox::put!(c, events);
+            }
+            Ok(changed)
+        })
+        .await
     })
     .await?;
     changed_or_why(db, id, changed).await
@@ -390,7 +417,9 @@ pub(super) async fn extend_deadlines(
     db: &Db,
     id: SessionId,
     deadlines: Deadlines,
+    events: Vec<NewEvent>,
 ) -> Result<(), StoreError> {
+    let events = outbox::rows(&events);
     let Deadlines { start_by: _, expires_at, idle_expires_at } = deadlines;
     let changed = on!(db, write, |c| {
         c.transaction(async move |c| {
@@ -407,6 +436,9 @@ pub(super) async fn extend_deadlines(
                     sessions::idle_expires_at.is_null().or(sessions::idle_expires_at.lt(at));
                 let session = diesel::update(live!(id).filter(before));
                 session.set(sessions::idle_expires_at.eq(at)).execute(c).await?;
+            }
+            if changed > 0 {
+                outbox::put!(c, events);
             }
             Ok(changed)
         })
@@ -489,7 +521,8 @@ pub(super) async fn change_settings(
 }
 
 pub(super) async fn end(db: &Db, id: SessionId, ended: Ended) -> Result<(), StoreError> {
-    let Ended { status, failure, at } = ended;
+    let Ended { status, failure, at, events } = ended;
+    let events = outbox::rows(&events);
     let changed = on!(db, write, |c| {
         let change = (
             sessions::status.eq(status.as_str()),
@@ -498,7 +531,14 @@ pub(super) async fn end(db: &Db, id: SessionId, ended: Ended) -> Result<(), Stor
             row::ClosedColumns::default(),
             sessions::modified_at.eq(now()),
         );
-        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+        c.transaction(async move |c| {
+            let changed = diesel::update(live!(id)).set(change).execute(c).await?;
+            if changed > 0 {
+                outbox::put!(c, events);
+            }
+            Ok(changed)
+        })
+        .await
     })
     .await?;
     changed_or_why(db, id, changed).await

@@ -8,11 +8,16 @@ use serde_json::json;
 
 use crate::db::events::{self, Extent};
 use crate::db::outbox;
-use crate::db::store::{Store as _, StoreError};
+use crate::db::store::{Ended, RunChange, Started, Store as _, StoreError};
 use crate::db::testing::{mint, on_both, time};
+use crate::db::tests::round_trips::desktop;
+use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::quota::{Limits, Quota};
+use crate::domain::run::RunStatus;
+use crate::domain::session::SessionStatus;
 
 fn event(organization: OrganizationId, session: SessionId, second: i64) -> NewEvent {
     NewEvent {
@@ -85,6 +90,65 @@ fn an_event_is_stored_with_its_change_and_numbered_later() {
         let latest = events::append(&world.db, vec![first]).await.unwrap();
         assert_eq!(latest, BTreeMap::from([(tenant.organization, 1)]));
         assert_eq!(outbox::from_before(&world.db, time(9)).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn an_event_is_stored_with_the_change_that_it_reports_or_not_at_all() {
+    on_both(async |world| {
+        let db = &world.db;
+        let tenant = world.tenant().await;
+        let (session, run) = (tenant.session(0), tenant.run(0));
+        let (organization, id) = (tenant.organization, session.id);
+        let mut seconds = 1..;
+        let mut event = || event(organization, id, seconds.next().unwrap());
+        let waiting = async || outbox::of_node(db, tenant.node).await.unwrap();
+        let one = |event: &NewEvent| vec![event.clone()];
+
+        let created = event();
+        for _repeated in 0..2 {
+            db.insert_session(session.clone(), Limits::default(), one(&created)).await.unwrap();
+        }
+        let mut none = Limits::default();
+        none.set(Quota::Sessions, Some(0));
+        let other = tenant.session(1);
+        assert!(db.insert_session(other, none, one(&event())).await.unwrap().is_some());
+        let started = event();
+        let start = Started {
+            desktop: desktop(),
+            at: time(10),
+            deadlines: Deadlines::default(),
+            events: one(&started),
+        };
+        db.start_session(id, start.clone()).await.unwrap();
+        let renewed = event();
+        let later = Deadlines { expires_at: Some(time(90)), ..Deadlines::default() };
+        db.extend_deadlines(id, later.clone(), one(&renewed)).await.unwrap();
+
+        db.insert_run(run.clone(), Limits::default()).await.unwrap();
+        let (ran, late) = (event(), event());
+        let change = |status, event: &NewEvent| RunChange {
+            status: Some(status),
+            events: one(event),
+            ..RunChange::default()
+        };
+        db.change_run(run.id, change(RunStatus::Completed, &ran)).await.unwrap();
+        db.change_run(run.id, change(RunStatus::Failed, &late)).await.unwrap_err();
+
+        let ended = event();
+        let end = |event: &NewEvent| Ended {
+            events: one(event),
+            ..Ended::new(SessionStatus::Completed, time(20))
+        };
+        db.end_session(id, end(&ended)).await.unwrap();
+        // A row that is final takes neither the change nor its event.
+        db.end_session(id, end(&event())).await.unwrap_err();
+        db.start_session(id, Started { events: one(&event()), ..start }).await.unwrap_err();
+        db.extend_deadlines(id, later, one(&event())).await.unwrap_err();
+        let all = [created, started, renewed, ran, ended];
+        let mut waiting = waiting().await;
+        waiting.sort_unstable_by_key(|event| event.at);
+        assert_eq!(waiting, all);
     });
 }
 

@@ -52,7 +52,7 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
 
         let release = lock(world).await;
         let began = Instant::now();
-        let outcome = world.db.extend_deadlines(id, moved.clone()).await;
+        let outcome = world.db.extend_deadlines(id, moved.clone(), Vec::new()).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
         assert!(began.elapsed() >= Duration::from_millis(900), "did not wait");
         assert!(began.elapsed() < Duration::from_secs(10), "waited {:?}", began.elapsed());
@@ -60,7 +60,7 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
 
         // The lock is released slightly later than its holder is dropped.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = world.db.extend_deadlines(id, moved.clone()).await {
+        while let Err(error) = world.db.extend_deadlines(id, moved.clone(), Vec::new()).await {
             assert!(Instant::now() < deadline, "{error}");
         }
         let read = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();
@@ -79,11 +79,11 @@ fn writes_that_wait_together_have_their_own_outcomes() {
             let db = world.db.clone();
             if second % 4 == 3 {
                 let foreign = SessionRecord { organization: mint(), ..session };
-                let write = db.insert_session(foreign, Limits::default());
+                let write = db.insert_session(foreign, Limits::default(), Vec::new());
                 refused.push(tokio::spawn(write));
             } else {
                 let id = session.id;
-                let write = db.insert_session(session, Limits::default());
+                let write = db.insert_session(session, Limits::default(), Vec::new());
                 accepted.push((id, tokio::spawn(write)));
             }
         }
@@ -106,7 +106,7 @@ fn a_write_ends_as_it_would_have_when_its_asker_has_left() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let session = tenant.session(0);
-        let mut write = world.db.insert_session(session.clone(), Limits::default());
+        let mut write = world.db.insert_session(session.clone(), Limits::default(), Vec::new());
         // Polled once, so that it is under way, and dropped.
         std::future::poll_fn(|cx| {
             let _ = write.as_mut().poll(cx);
@@ -260,10 +260,10 @@ fn an_id_that_another_row_has_is_not_taken_for_a_repetition() {
     on_both(async |world| {
         let (ours, theirs) = (world.tenant().await, world.tenant().await);
         let session = ours.session(0);
-        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
-        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
         let foreign = SessionRecord { organization: theirs.organization, ..session.clone() };
-        let outcome = world.db.insert_session(foreign, Limits::default()).await;
+        let outcome = world.db.insert_session(foreign, Limits::default(), Vec::new()).await;
         let Err(StoreError::Rejected(cause)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(cause.reason(), Reason::IdTaken, "{cause}");
 

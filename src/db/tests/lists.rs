@@ -30,7 +30,7 @@ fn sessions_that_run_come_first_and_old_ones_not_at_all() {
         ] {
             let mut session = tenant.session(second);
             session.status = status;
-            db.insert_session(session.clone(), Limits::default()).await.unwrap();
+            db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
             made.push(session.id);
         }
         let other = world.tenant().await;

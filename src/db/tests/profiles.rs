@@ -62,7 +62,7 @@ fn a_profile_has_one_writer_until_that_has_ended() {
         assert_eq!(claim(first).await.unwrap(), None);
         assert_eq!(claim(second).await.unwrap(), Some(first));
         assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(first));
-        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        let ended = Ended::new(SessionStatus::Completed, time(5));
         db.end_session(first, ended).await.unwrap();
         assert_eq!(profiles::writer(db, own.id).await.unwrap(), None);
         assert_eq!(claim(second).await.unwrap(), None);
@@ -148,7 +148,7 @@ fn a_version_is_added_only_to_a_profile_as_it_was_read_and_without_a_writer() {
         let session = tenant.stored_session(db).await;
         db.claim_profile(session, written(read.id)).await.unwrap();
         assert_eq!(add(&read, "b").await, Added::Written(session));
-        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        let ended = Ended::new(SessionStatus::Completed, time(5));
         db.end_session(session, ended).await.unwrap();
         assert_eq!(add(&read, "b").await, Added::Stored(2));
         let foreign = ProfileRecord { organization: mint(), ..read.clone() };
@@ -170,7 +170,8 @@ fn a_session_is_inserted_as_the_writer_or_with_a_copy() {
             let mut session = tenant.session(second);
             session.spec.profile = Some(used);
             for _again in 0..2 {
-                let full = db.insert_session(session.clone(), limits.clone()).await.unwrap();
+                let full =
+                    db.insert_session(session.clone(), limits.clone(), Vec::new()).await.unwrap();
                 assert_eq!(full, None);
             }
             let row = db.session(tenant.organization, session.id).await.unwrap().unwrap();
@@ -182,7 +183,7 @@ fn a_session_is_inserted_as_the_writer_or_with_a_copy() {
         let (_, access) = insert(2, written(own.id), &most).await;
         assert_eq!(access, ProfileAccess::Copy);
         assert_eq!(profiles::writer(db, own.id).await.unwrap(), Some(first));
-        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        let ended = Ended::new(SessionStatus::Completed, time(5));
         db.end_session(first, ended).await.unwrap();
         let (third, access) = insert(3, written(own.id), &most).await;
         assert_eq!(access, ProfileAccess::Write);
@@ -207,7 +208,7 @@ fn a_profile_that_is_being_removed_starts_no_session_and_has_no_writer() {
         db.claim_profile(session, written(own.id)).await.unwrap();
         assert_eq!(profiles::begin_removal(db, own.id).await.unwrap(), Some(session));
         assert!(profiles::current(db, organization, own.id).await.unwrap().is_some());
-        let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(5) };
+        let ended = Ended::new(SessionStatus::Completed, time(5));
         db.end_session(session, ended).await.unwrap();
         assert_eq!(profiles::begin_removal(db, own.id).await.unwrap(), None);
         assert_eq!(profiles::current(db, organization, own.id).await.unwrap(), None);

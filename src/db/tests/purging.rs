@@ -34,7 +34,7 @@ fn every_table_with_rows_of_an_organization_is_purged() {
 async fn furnish(world: &TestDb, tenant: &Tenant) -> RunRecord {
     let db = &world.db;
     let session = tenant.stored_session(db).await;
-    let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(1) };
+    let ended = Ended::new(SessionStatus::Completed, time(1));
     db.end_session(session, ended).await.unwrap();
     let run = RunRecord { status: RunStatus::Running, ..tenant.run(1) };
     db.insert_run(run.clone(), Limits::default()).await.unwrap();

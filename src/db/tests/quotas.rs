@@ -23,10 +23,14 @@ fn of_twenty_sessions_added_at_once_at_a_limit_of_three_three_are() {
     on_both(async |world| {
         let (tenant, other) = (world.tenant().await, world.tenant().await);
         let three = limits(&[(Quota::Sessions, 3)]);
-        let attempts = (0..20).map(|number| {
-            let (db, session, limits) = (world.db.clone(), tenant.session(number), three.clone());
-            async move { (session.id, db.insert_session(session, limits).await.unwrap()) }
-        });
+        let attempts =
+            (0..20).map(|number| {
+                let (db, session, limits) =
+                    (world.db.clone(), tenant.session(number), three.clone());
+                async move {
+                    (session.id, db.insert_session(session, limits, Vec::new()).await.unwrap())
+                }
+            });
         let outcomes = join_all(attempts).await;
         let (added, refused): (Vec<_>, Vec<_>) =
             outcomes.into_iter().partition(|(_, full)| full.is_none());
@@ -34,15 +38,18 @@ fn of_twenty_sessions_added_at_once_at_a_limit_of_three_three_are() {
         let full = Full { quota: Quota::Sessions, limit: 3, used: 3, oldest: None };
         assert!(refused.iter().all(|(_, refusal)| *refusal == Some(full)), "{refused:?}");
         assert_eq!(sessions::count_live(&world.db, tenant.organization).await.unwrap(), 3);
-        let theirs = world.db.insert_session(other.session(30), three.clone()).await;
+        let theirs = world.db.insert_session(other.session(30), three.clone(), Vec::new()).await;
         assert_eq!(theirs.unwrap(), None);
 
-        let ended = Ended { status: SessionStatus::Completed, failure: None, at: Utc::now() };
+        let ended = Ended::new(SessionStatus::Completed, Utc::now());
         world.db.end_session(added[0].0, ended).await.unwrap();
         let next = tenant.session(31);
-        assert_eq!(world.db.insert_session(next.clone(), three.clone()).await.unwrap(), None);
+        assert_eq!(
+            world.db.insert_session(next.clone(), three.clone(), Vec::new()).await.unwrap(),
+            None
+        );
         // The same write again finds its row, which does not count against itself.
-        assert_eq!(world.db.insert_session(next, three).await.unwrap(), None);
+        assert_eq!(world.db.insert_session(next, three, Vec::new()).await.unwrap(), None);
     });
 }
 
@@ -55,12 +62,14 @@ fn new_sessions_count_for_a_minute_whether_they_have_ended_or_not() {
         for ago in [90, 30, 20] {
             let mut session = tenant.session(ago);
             session.created_at = now - TimeDelta::seconds(ago);
-            let added = world.db.insert_session(session.clone(), two.clone()).await.unwrap();
+            let added =
+                world.db.insert_session(session.clone(), two.clone(), Vec::new()).await.unwrap();
             assert_eq!(added, None, "{ago} s ago");
-            let ended = Ended { status: SessionStatus::Completed, failure: None, at: now };
+            let ended = Ended::new(SessionStatus::Completed, now);
             world.db.end_session(session.id, ended).await.unwrap();
         }
-        let full = world.db.insert_session(tenant.session(1), two).await.unwrap().unwrap();
+        let full =
+            world.db.insert_session(tenant.session(1), two, Vec::new()).await.unwrap().unwrap();
         assert_eq!((full.quota, full.used), (Quota::CreatesPerMinute, 2));
         let age = now - full.oldest.unwrap();
         assert!((29..=31).contains(&age.num_seconds()), "{age}");
@@ -107,7 +116,7 @@ fn traffic_is_added_up_by_organization_and_day() {
         let (red, blue) = (world.tenant().await, world.tenant().await);
         let made = [red.session(1), red.session(2), blue.session(3)];
         for session in &made {
-            world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+            world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
         }
         let [one, two, three] = made.map(|session| (session.id, session.organization));
         let of = |(session, organization), bytes| SessionTraffic { session, organization, bytes };

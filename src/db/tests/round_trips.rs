@@ -159,9 +159,9 @@ fn any_session() {
             session.failure = some.then(failure);
             (session.started_at, session.completed_at) = (times[2], times[3]);
             (session.created_at, session.modified_at) = (created_at, modified_at);
-            world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+            world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
             // The write is safe to repeat.
-            world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+            world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
             let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
             assert_eq!(read, Some(session.clone()));
             assert_eq!(sessions::by_id(&world.db, mint(), session.id).await.unwrap(), None);
@@ -174,7 +174,7 @@ fn the_egress_of_a_session_and_of_an_organization() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let mut session = tenant.session(0);
-        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
         let lists = |allow: &[&str], deny: &[&str]| EgressLists {
             allow: allow.iter().map(|rule| (*rule).to_owned()).collect(),
             deny: deny.iter().map(|rule| (*rule).to_owned()).collect(),
@@ -214,7 +214,7 @@ fn a_time_is_cut_to_microseconds() {
         let mut session = tenant.session(0);
         let cut = session.created_at;
         session.created_at += chrono::TimeDelta::nanoseconds(999);
-        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
         let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
         assert_eq!(read.unwrap().created_at, cut);
     });

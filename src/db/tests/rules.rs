@@ -89,21 +89,26 @@ fn a_session_that_has_ended_is_not_written_again() {
         let id = tenant.stored_session(&world.db).await;
         let held = begun(&Occupancy::default(), "ann");
         world.db.occupy(id, Generation::new(0), held, None, Vec::new()).await.unwrap();
-        let end = |status| Ended { status, failure: Some(failure()), at: time(9) };
+        let end = |status| Ended { failure: Some(failure()), ..Ended::new(status, time(9)) };
         world.db.end_session(id, end(SessionStatus::Failed)).await.unwrap();
         let ended = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
         assert_eq!(ended.status, SessionStatus::Failed);
         assert_eq!(ended.occupancy, Occupancy::Closed { last: Generation::new(1) });
         assert_eq!((ended.failure.clone(), ended.completed_at), (Some(failure()), Some(time(9))));
 
-        let started = Started { desktop: desktop(), at: time(10), deadlines: Deadlines::default() };
+        let started = Started {
+            desktop: desktop(),
+            at: time(10),
+            deadlines: Deadlines::default(),
+            events: Vec::new(),
+        };
         let next = begun(&Occupancy::default(), "bob");
         let writes = [
             world.db.end_session(id, end(SessionStatus::Completed)).await,
             world.db.occupy(id, Generation::new(1), next.clone(), None, Vec::new()).await,
             world.db.occupy(id, Generation::new(0), next.clone(), None, Vec::new()).await,
             world.db.start_session(id, started.clone()).await,
-            world.db.extend_deadlines(id, Deadlines::default()).await,
+            world.db.extend_deadlines(id, Deadlines::default(), Vec::new()).await,
         ];
         for outcome in writes {
             assert!(matches!(outcome, Err(StoreError::Final)), "{outcome:?}");
@@ -116,7 +121,7 @@ fn a_session_that_has_ended_is_not_written_again() {
             world.db.end_session(unknown, end(SessionStatus::Completed)).await,
             world.db.occupy(unknown, Generation::new(0), next, None, Vec::new()).await,
             world.db.start_session(unknown, started).await,
-            world.db.extend_deadlines(unknown, Deadlines::default()).await,
+            world.db.extend_deadlines(unknown, Deadlines::default(), Vec::new()).await,
         ];
         for outcome in writes {
             assert!(matches!(outcome, Err(StoreError::Missing)), "{outcome:?}");
@@ -137,6 +142,7 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
                 expires_at: Some(time(second + 60)),
                 idle_expires_at: Some(time(second + 20)),
             },
+            events: Vec::new(),
         };
         world.db.start_session(id, started(1)).await.unwrap();
         world.db.start_session(id, started(50)).await.unwrap();
@@ -153,7 +159,7 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
         for (asked, stored) in
             [(at(900, 90), at(900, 90)), (at(800, 95), at(900, 95)), (at(901, 10), at(901, 95))]
         {
-            world.db.extend_deadlines(id, asked).await.unwrap();
+            world.db.extend_deadlines(id, asked, Vec::new()).await.unwrap();
             let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();
             assert_eq!(session.unwrap().deadlines, stored);
         }

@@ -48,7 +48,7 @@ async fn written(db: &Db, world: &TestDb) -> Rows {
         cert_pem: "certificate".to_owned(),
         key_pem: KEY.into(),
     }];
-    db.insert_session(session.clone(), Limits::default()).await.unwrap();
+    db.insert_session(session.clone(), Limits::default(), Vec::new()).await.unwrap();
     let run = RunRecord { request: with_proxy(), ..tenant.run(1) };
     db.insert_run(run.clone(), Limits::default()).await.unwrap();
     let workflow =
