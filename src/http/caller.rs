@@ -5,6 +5,8 @@ use std::pin::Pin;
 use actix_web::dev::Payload;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
@@ -66,10 +68,23 @@ fn given(
     }
 }
 
+/// The credential that the page of a browser offers among the subprotocols of its WebSocket, as
+/// `greenroom.<kind>.<base64url>`. Pages cannot send other headers with a WebSocket, and proxies log queries.
+fn offered(request: &HttpRequest, kind: &str) -> Option<String> {
+    let offers = request.headers().get_all("sec-websocket-protocol");
+    let mut offers = offers.filter_map(|value| value.to_str().ok()).flat_map(|it| it.split(','));
+    offers.find_map(|offer| {
+        let encoded = offer.trim().strip_prefix("greenroom.")?.strip_prefix(kind)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded.strip_prefix('.')?).ok()?;
+        String::from_utf8(bytes).ok()
+    })
+}
+
 /// The key that a request carries.
 pub(super) fn key_of(request: &HttpRequest) -> Option<String> {
     let bearer = |text: &str| text.strip_prefix("Bearer ").unwrap_or(text).to_owned();
-    given(request, "x-api-key", |query| query.apikey)
+    offered(request, "apikey")
+        .or_else(|| given(request, "x-api-key", |query| query.apikey))
         .or_else(|| given(request, "authorization", |query| query.token).map(|it| bearer(&it)))
 }
 
@@ -152,7 +167,8 @@ fn driver_by_ticket(request: &HttpRequest) -> Result<Driver, Problem> {
 /// The valid ticket that a request carries for the session in its path.
 fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
     let front = request.app_data::<web::Data<Front>>()?;
-    let secret = given(request, "x-greenroom-ticket", |query| query.ticket)?;
+    let secret = offered(request, "ticket")
+        .or_else(|| given(request, "x-greenroom-ticket", |query| query.ticket))?;
     let session = request.match_info().get("id")?.parse().ok()?;
     let world = &front.world;
     world.views.tickets.opened(session, &secret, world.clock.now())

@@ -1,12 +1,19 @@
 //! Viewers: tickets, limits, disconnection, and credentials in place of a key.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::support::channel::Channel;
 use crate::support::client::Client;
 use crate::support::viewer::{Viewer, refusal};
-use crate::support::{Setup, TestServer, eventually};
+use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
 fn sight(client: &Client, id: &str, who: &str) -> String {
     client.socket_url(&format!("/v1/stream/vnc/browser_session/{id}?{who}"))
@@ -153,5 +160,35 @@ async fn a_pages_token_stands_in_for_its_key_and_ends_with_it() {
         forged.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
     }
     server.stranger().post("/v1/ui-session", json!({})).await.problem(403, "credentials_invalid");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_gives_its_credential_as_a_subprotocol_which_no_log_of_addresses_has() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let made = invite(client, &id, json!({ "role": "watch" })).await;
+    let ticket = made["ticket"].as_str().unwrap();
+    let url = sight(client, &id, "client_id=page");
+    // The selected protocol, or the close code of a viewer that is turned away.
+    let dial = async |kind: &str, value: &str| {
+        let mut request = url.as_str().into_client_request().unwrap();
+        let offer = format!("binary, greenroom.{kind}.{}", URL_SAFE_NO_PAD.encode(value));
+        request.headers_mut().insert("sec-websocket-protocol", offer.parse().unwrap());
+        let (mut socket, answer) = connect_async(request).await.unwrap();
+        let taken = answer.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
+        assert_eq!(taken, "binary");
+        match timeout(PATIENCE, socket.next()).await.unwrap() {
+            Some(Ok(Message::Binary(version))) => String::from_utf8(version.to_vec()).unwrap(),
+            Some(Ok(Message::Close(Some(frame)))) => u16::from(frame.code).to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(dial("apikey", client.key()).await, "RFB 003.008\n");
+    assert_eq!(dial("ticket", ticket).await, "RFB 003.008\n");
+    for (kind, value) in [("apikey", ticket), ("ticket", client.key()), ("apikey", "wrong")] {
+        assert_eq!(dial(kind, value).await, "1002", "{kind} {value}");
+    }
     server.stop().await;
 }

@@ -1,7 +1,7 @@
 // The part of the HTTP API that the pages read, and the addresses of the sockets.
 
 import { clientId } from "./channel";
-import { type Credentials, header, query } from "./credentials";
+import { type Credentials, header, subprotocol } from "./credentials";
 import { root } from "./root";
 
 export type SessionStatus = "created" | "running" | "retry" | "completed" | "failed" | "timeout";
@@ -206,29 +206,27 @@ export class Api {
         return answer.blob();
     }
 
-    /** `wss://host/v1/stream/<kind>/browser_session/<id>?…` */
-    socket(kind: "vnc" | "messages", id: string, client: string): string {
-        return this.#socket(`${kind}/browser_session/${encodeURIComponent(id)}`, client).toString();
+    /** Opens `wss://host/v1/stream/<kind>/browser_session/<id>`. */
+    socket(kind: "vnc" | "messages", id: string, client: string): WebSocket {
+        return this.#socket(`${kind}/browser_session/${encodeURIComponent(id)}`, client);
     }
 
-    /** The address of the screencast, forced even if the display is available. */
-    screencast(id: string, client: string): string {
-        const url = this.#socket(`browser_sessions/${encodeURIComponent(id)}`, client);
-        url.searchParams.set("force_cdp", "true");
-        return url.toString();
+    /** Opens the screencast, forced even if the display is available. */
+    screencast(id: string, client: string): WebSocket {
+        return this.#socket(`browser_sessions/${encodeURIComponent(id)}`, client, ["force_cdp", "true"]);
     }
 
-    /** The address that accepts keys and clicks during a screencast. */
-    input(id: string, client: string): string {
-        return this.#socket(`cdp_input/browser_session/${encodeURIComponent(id)}`, client).toString();
+    /** Opens the socket that accepts keys and clicks during a screencast. */
+    input(id: string, client: string): WebSocket {
+        return this.#socket(`cdp_input/browser_session/${encodeURIComponent(id)}`, client);
     }
 
-    #socket(path: string, client: string): URL {
+    #socket(path: string, client: string, ...further: [name: string, value: string][]): WebSocket {
         const url = new URL(`v1/stream/${path}`, ROOT);
         url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-        url.searchParams.set(...query(this.credentials));
-        url.searchParams.set("client_id", client);
-        return url;
+        for (const [name, value] of [["client_id", client] as const, ...further]) url.searchParams.set(name, value);
+        // The server takes `binary`, and reads the credentials.
+        return new WebSocket(url, ["binary", subprotocol(this.credentials)]);
     }
 
     async #json<T>(path: string): Promise<T> {

@@ -22,7 +22,7 @@ export class Cast {
     readonly #backoff = new Backoff({ first: 2_000, most: 30_000 });
 
     constructor(
-        private readonly address: () => string,
+        private readonly dial: () => WebSocket,
         private readonly canvas: HTMLCanvasElement,
         private readonly events: CastEvents,
     ) {}
@@ -42,7 +42,7 @@ export class Cast {
     }
 
     #dial(): void {
-        const socket = new WebSocket(this.address());
+        const socket = this.dial();
         this.#socket = socket;
         let shown = false;
         const patience = window.setTimeout(() => {

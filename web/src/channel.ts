@@ -51,7 +51,7 @@ export class Channel {
     readonly #backoff = new Backoff({ first: 500, most: 15_000 });
 
     constructor(
-        private readonly address: () => string,
+        private readonly dial: () => WebSocket,
         private readonly events: ChannelEvents,
     ) {
         // A change of network, or a sleeping machine, breaks sockets without an event.
@@ -82,7 +82,7 @@ export class Channel {
 
     #dial(): void {
         this.#timer = undefined;
-        const socket = new WebSocket(this.address());
+        const socket = this.dial();
         this.#socket = socket;
         let open = false;
         let steady: number | undefined;

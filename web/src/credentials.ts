@@ -98,7 +98,12 @@ export function header({ kind, value }: Credentials): Record<string, string> {
     return kind === "key" ? { "x-api-key": value } : { "x-greenroom-ticket": value };
 }
 
-/** The query of a WebSocket, which cannot carry headers. */
-export function query({ kind, value }: Credentials): [name: string, value: string] {
-    return [kind === "key" ? "apikey" : "ticket", value];
+/**
+ * The credentials as a subprotocol of a WebSocket, the only header of its handshake that a page can set. In
+ * the query they would be in the logs of proxies.
+ */
+export function subprotocol({ kind, value }: Credentials): string {
+    const bytes = String.fromCharCode(...new TextEncoder().encode(value));
+    const encoded = btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    return `greenroom.${kind === "key" ? "apikey" : "ticket"}.${encoded}`;
 }

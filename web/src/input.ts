@@ -61,7 +61,7 @@ export class PageInput {
     readonly #backoff = new Backoff({ first: 500, most: 15_000 });
 
     constructor(
-        private readonly address: () => string,
+        private readonly dial: () => WebSocket,
         private readonly surface: HTMLCanvasElement,
         /** `ready` has changed. */
         private readonly onReady: () => void,
@@ -161,7 +161,7 @@ export class PageInput {
     }
 
     #dial(): void {
-        const socket = new WebSocket(this.address());
+        const socket = this.dial();
         this.#socket = socket;
         let steady: number | undefined;
         socket.addEventListener("open", () => {

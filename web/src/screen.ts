@@ -45,7 +45,7 @@ export class Screen {
         private readonly target: HTMLElement,
         /** Shows the last frame while there is no connection. */
         private readonly still: HTMLCanvasElement,
-        private readonly address: () => string,
+        private readonly dial: () => WebSocket,
         private readonly events: ScreenEvents,
     ) {
         window.addEventListener("online", () => this.retry());
@@ -141,7 +141,7 @@ export class Screen {
 
     #dial(): void {
         this.#become({ state: "connecting", tries: this.#backoff.tries });
-        const socket = new WebSocket(this.address(), ["binary"]);
+        const socket = this.dial();
         const patience = window.setTimeout(() => socket.close(), PATIENCE_MS);
         socket.addEventListener("open", () => window.clearTimeout(patience));
         // noVNC reports the end too, but without its code.

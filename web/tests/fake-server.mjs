@@ -213,6 +213,13 @@ class Rfb {
     }
 }
 
+/** The credential that a page offers as a subprotocol, as the server reads it. */
+function offered(request, kind) {
+    const offers = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((offer) => offer.trim());
+    const offer = offers.find((one) => one.startsWith(`greenroom.${kind}.`));
+    return offer && Buffer.from(offer.split(".")[2], "base64url").toString();
+}
+
 /**
 * Starts a fake server on a free loopback port. Writing to the result changes its behaviour:
  * `sessions`, `vnc` and `messages` (`"on"` or `"refused"`), `announces`, `held`. Every kind of socket
@@ -271,7 +278,7 @@ export async function startFake({ picture = testPicture() } = {}) {
         const casts = /^\/v1\/stream\/browser_sessions\/[^/]+$/.test(url.pathname);
         const kind = casts && url.searchParams.get("force_cdp") === "true" ? "cast" : one;
         const allowed =
-            url.searchParams.get("apikey") === KEY || url.searchParams.get("ticket") === TICKET;
+            offered(request, "apikey") === KEY || offered(request, "ticket") === TICKET;
         fake.dials[kind] = (fake.dials[kind] ?? 0) + 1;
         if (!kind || fake[kind] === "refused") {
             socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
@@ -283,6 +290,7 @@ export async function startFake({ picture = testPicture() } = {}) {
             ws.kind = kind;
             ws.client = url.searchParams.get("client_id");
             ws.protocols = request.headers["sec-websocket-protocol"] ?? "";
+            ws.address = request.url;
             fake.sockets.add(ws);
             ws.on("close", () => fake.sockets.delete(ws));
             if (fake[kind] === "silent") {

@@ -53,7 +53,9 @@ test("it draws what the server shows, and leaves no key in the address", async (
     assert.equal(page.url(), `${fake.base}/view/${ID}`);
     const [vnc] = [...fake.sockets].filter(({ kind }) => kind === "vnc");
     const [messages] = [...fake.sockets].filter(({ kind }) => kind === "messages");
-    assert.equal(vnc.protocols, "binary");
+    assert.match(vnc.protocols, /^binary,\s?greenroom\.(apikey|ticket)\.[\w-]+$/);
+    assert.equal(vnc.protocol, "binary");
+    assert.doesNotMatch(vnc.address, /apikey|ticket/);
     const uuid = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
     assert.match(vnc.client, new RegExp(`^${uuid}\\.${uuid}$`));
     assert.equal(vnc.client, messages.client);
