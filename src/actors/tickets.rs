@@ -2,8 +2,9 @@
 //!
 //! Tickets are kept in memory, by their hash. Only the actor of their session writes them, except
 //! that tickets also end with the API key that made them. Checks read them here, without a mailbox.
-//! They deliberately do not outlive the server: a revoked ticket stays revoked without a table, and
-//! the holder of the key can issue a link again that was lost in a restart.
+//! They deliberately have no table: a revoked ticket stays revoked without one, and the holder of the key can
+//! issue a link again that was lost in a crash. A server that stops and keeps its sessions passes them on
+//! in a file (`app/tickets.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -114,6 +115,77 @@ impl Ticket {
     }
 }
 
+/// A ticket as it is passed on to the next server: the hash of its secret, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stored {
+    hash: [u8; 32],
+    id: ViewerId,
+    organization: OrganizationId,
+    /// The session that it opens.
+    pub session: SessionId,
+    /// The API key that made it.
+    pub key: ApiKeyId,
+    role: TicketRole,
+    label: Option<String>,
+    uses: Uses,
+    bound_to: Option<String>,
+    used_at: Option<DateTime<Utc>>,
+    lease: Option<String>,
+    created_at: DateTime<Utc>,
+    /// The time at which it stops being valid.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Stored {
+    fn of(hash: [u8; 32], ticket: &Ticket) -> Self {
+        let Ticket { id, organization, session, key, role, uses, .. } = *ticket;
+        Self {
+            hash,
+            id,
+            organization,
+            session,
+            key,
+            role,
+            label: ticket.label.clone(),
+            uses,
+            bound_to: ticket.bound_to.as_ref().map(ClientId::to_string),
+            used_at: ticket.used_at,
+            lease: ticket.lease.map(LeaseHash::to_hex),
+            created_at: ticket.created_at,
+            expires_at: ticket.expires_at,
+        }
+    }
+
+    /// The ticket; none if a field is not as this server would have written it. Such a ticket has ended.
+    fn ticket(self) -> Option<([u8; 32], Ticket)> {
+        let Self { hash, id, organization, session, key, role, label, uses, .. } = self;
+        let bound_to = match self.bound_to {
+            Some(client) => Some(client.parse().ok()?),
+            None => None,
+        };
+        let lease = match self.lease {
+            Some(lease) => Some(LeaseHash::from_hex(&lease)?),
+            None => None,
+        };
+        let ticket = Ticket {
+            id,
+            organization,
+            session,
+            key,
+            role,
+            label,
+            uses,
+            bound_to,
+            used_at: self.used_at,
+            lease,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            over: CancellationToken::new(),
+        };
+        Some((hash, ticket))
+    }
+}
+
 /// The reason why a ticket cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
@@ -165,6 +237,19 @@ impl Tickets {
         let secret = TicketSecret::fresh();
         self.known.insert(Secrets::hash(secret.reveal()), ticket);
         secret
+    }
+
+    /// The tickets that are valid at `now`, to be passed on.
+    pub fn stored(&self, now: DateTime<Utc>) -> Vec<Stored> {
+        let valid = self.known.iter().filter(|ticket| ticket.expires_at > now);
+        valid.map(|ticket| Stored::of(*ticket.key(), ticket.value())).collect()
+    }
+
+    /// Adds the tickets that another server has passed on.
+    pub fn restore(&self, tickets: Vec<Stored>) {
+        for (hash, ticket) in tickets.into_iter().filter_map(Stored::ticket) {
+            self.known.insert(hash, ticket);
+        }
     }
 
     /// A ticket by its name, if it is valid.

@@ -16,6 +16,8 @@ mod recovery;
 mod sealing;
 mod stopping;
 mod storage;
+mod tickets;
+pub mod upgrade;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,6 +55,7 @@ use crate::config::Settings;
 use crate::db::Db;
 use crate::domain::ids::Mint;
 use crate::http;
+use crate::http::connections::Connections;
 use crate::http::front::Front;
 use crate::live::bridge;
 use crate::live::state::Live;
@@ -184,13 +187,15 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let registry = Registry::start(Arc::clone(&world), handles);
+    tickets::restore(&data, &world, &db, &left).await?;
     recovery::adopt(left, &registry, &world, (&db, &desktops)).await;
 
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.objects.clone())
         .of_server(registry.used_by("http"), Arc::clone(&world));
+    let connections = Connections::default();
+    let shown = (ledger, Arc::new(options.shown));
     let (address, server) =
-        listen(&settings, &world, &db, &registry, (ledger, Arc::new(options.shown)), &closing)
-            .await?;
+        listen(&settings, &world, &db, &registry, shown, &closing, connections.clone()).await?;
     for line in announced {
         println!("{line}");
     }
@@ -203,10 +208,12 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let stop = stopping::Stop {
         settings: settings.stop,
         keep_sessions: options.keep_sessions,
+        data: &data,
         registry,
         world,
         closing,
         server: handle,
+        connections,
         filling,
         auditing,
         storing_events,
@@ -286,6 +293,7 @@ async fn listen(
     registry: &Address<Registry>,
     (ledger, config): (Ledger, Arc<Value>),
     closing: &CancellationToken,
+    open: Connections,
 ) -> anyhow::Result<(SocketAddr, Server)> {
     let wanted = settings.http.listen;
     let listener = std::net::TcpListener::bind(wanted)
@@ -360,8 +368,10 @@ async fn listen(
     .max_connections(connections.div_ceil(workers))
     .client_request_timeout(HEADERS)
     .client_disconnect_timeout(DISCONNECT)
-    .on_connect(bridge::remember)
-    .shutdown_timeout(5)
+    .on_connect(move |connection, extensions| {
+        bridge::remember(connection, extensions);
+        open.note(connection, extensions);
+    })
     .tcp_nodelay(true)
     // A request is dropped when its client disconnects, and loses its place in a queue.
     .h1_allow_half_closed(false)

@@ -4,7 +4,7 @@
 //!    occupied session are rejected. Occupants and runs continue until they end or the grace period
 //!    does.
 //! 2. Viewers and DevTools clients are disconnected.
-//! 3. The HTTP server stops.
+//! 3. The HTTP server stops: it takes no more connections, ends idle ones, and others after their answer.
 //! 4. Runs are canceled and all sessions are closed at once, or left to the next server if that
 //!    is configured. The same happens to the desktops of the pool.
 //! 5. The remaining audit events and events are written, the database closes, and the arbiters
@@ -25,16 +25,21 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Task;
+use super::data::DataDirectory;
+use super::{Task, tickets};
 use crate::actors::ask::Address;
 use crate::actors::registry::{CloseAll, DetachAll, Drain, Registry};
 use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
+use crate::http::connections::Connections;
 use crate::system::desktop::Files;
 
 /// The longest time for writing the remaining audit events and events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest time for the answers that are being sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Returns the number of signals received so far.
 pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
@@ -45,13 +50,15 @@ pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
 }
 
 /// The parts of the server to stop.
-pub(super) struct Stop {
+pub(super) struct Stop<'a> {
     pub(super) settings: config::Stop,
     pub(super) keep_sessions: bool,
+    pub(super) data: &'a DataDirectory,
     pub(super) registry: Address<Registry>,
     pub(super) world: Arc<World>,
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
+    pub(super) connections: Connections,
     pub(super) filling: Task,
     pub(super) auditing: Task,
     pub(super) storing_events: Task,
@@ -74,12 +81,13 @@ async fn end_what_is_left(world: &World) {
 /// Waits for the first signal, and stops the server.
 pub(super) async fn until_told(
     mut signals: watch::Receiver<u32>,
-    stop: Stop,
+    stop: Stop<'_>,
 ) -> anyhow::Result<()> {
     let signaled = signals.wait_for(|count| *count > 0).await;
     signaled.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
-    let Stop { server, filling, auditing, storing_events, db, arbiters, .. } = stop;
+    let Stop { data, server, connections, filling, auditing, storing_events, db, arbiters, .. } =
+        stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
@@ -103,10 +111,16 @@ pub(super) async fn until_told(
 
     closing.cancel();
     let told_again = *signals.borrow() > 1;
-    server.stop(!told_again).await;
+    server.pause().await;
+    if !told_again && timeout(LAST_ANSWERS, connections.end()).await.is_err() {
+        warn!("answers that were still being sent are cut off");
+    }
+    // Its own graceful stop looks once a second whether a connection is left, an idle one included.
+    server.stop(false).await;
     let _ = filling.await; // It panicked: the log says so.
     // Each session applies its own deadlines.
     let over = if keep_sessions {
+        tickets::keep(data, &world);
         world.pool.detach().await;
         registry.ask(DetachAll).await
     } else {

@@ -13,6 +13,7 @@ pub mod body;
 pub mod browser_profiles;
 pub mod caller;
 mod changes;
+pub mod connections;
 mod content;
 mod counting;
 pub mod debug_sessions;
@@ -122,6 +123,7 @@ pub fn application(
         .wrap(from_fn(security::headers))
         .wrap(from_fn(outside::resolve))
         .wrap(from_fn(request_id::identify))
+        .wrap(from_fn(connections::hold))
         .wrap(from_fn(counting::count))
 }
 

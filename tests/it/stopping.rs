@@ -1,13 +1,17 @@
 //! The end of the server.
 
+use std::fs::File;
+
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use crate::support::client::Lease;
-use crate::support::viewer::Messages;
-use crate::support::{Setup, eventually, on_both_databases};
+use crate::support::viewer::{Messages, Viewer};
+use crate::support::{PATIENCE, Setup, TestServer, eventually, on_both_databases};
 
 on_both_databases! {
     async fn a_stop_lets_occupants_finish_and_takes_nothing_new(database) {
@@ -144,4 +148,53 @@ async fn a_stop_cannot_be_undone_and_its_deadline_is_told() {
     server.signal(Signal::TERM);
     server.ended_clean().await;
     server.gone().await;
+}
+
+/// Sends a request on a connection of its own, and returns the connection.
+async fn asked(server: &TestServer, path: &str) -> TcpStream {
+    let address = server.client.base.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nx-api-key: {}\r\n\r\n",
+        server.client.key()
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    connection
+}
+
+/// Reads until the connection ends, and returns the number of bytes.
+async fn rest(mut connection: TcpStream) -> usize {
+    let mut bytes = Vec::new();
+    timeout(PATIENCE, connection.read_to_end(&mut bytes)).await.expect("it does not end").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_idle_connections_at_once_and_others_after_their_answer() {
+    const SIZE: usize = 24 << 20;
+    let mut server = Setup::fakes().argument("--keep-sessions").start().await;
+    let id = server.client.session_id().await;
+    // Sparse, and larger than what the sockets of a connection hold.
+    let file = File::create(server.programs(&id).join("uploads/large.bin")).unwrap();
+    file.set_len(SIZE.try_into().unwrap()).unwrap();
+
+    let mut idle = asked(&server, "/healthz").await;
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let path = format!("/v1/browser_sessions/{id}/files/uploads/large.bin");
+    let mut slow = asked(&server, &path).await;
+    slow.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let mut viewer = Viewer::of(&server.client, &id).await;
+
+    server.signal(Signal::TERM);
+    rest(idle).await;
+    viewer.closed().await;
+    assert!(rest(slow).await >= SIZE - head.len(), "the answer was cut off");
+    server.ended().await;
+    assert!(!server.log().contains("are cut off"), "{}", server.log());
+    server.serve().await;
+    server.client.close(&id).await.ok();
+    server.signal(Signal::TERM);
+    server.ended().await;
 }

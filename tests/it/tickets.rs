@@ -1,14 +1,17 @@
 //! Tickets to drive: their rights, number of uses, creators, and the resources that end with them.
 
+use std::fs;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::support::client::{Answer, Client, Lease};
 use crate::support::driver::Driver;
+use crate::support::viewer::{Viewer, refusal};
 use crate::support::{Setup, TestServer, eventually};
 
 /// The time within which everything that was opened with a ticket must end.
@@ -325,4 +328,89 @@ async fn a_begin_that_waits_with_a_ticket_ends_with_it() {
     client.release(&id, &held).await.ok();
     assert!(client.look(&id).await["occupancy"]["runnable_id"].is_null());
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_outlive_a_stop_that_keeps_the_sessions_and_nothing_that_has_ended_comes_back() {
+    let mut server = Setup::fakes().argument("--keep-sessions").start().await;
+    let id = server.client.session_id().await;
+    let (_, ann) = key(&server.client, json!({ "label": "ann" })).await;
+    let many = ticket(&server.client, &id, json!({ "role": "watch", "label": "lobby" })).await;
+    let single = ticket(&ann, &id, json!({ "role": "control", "uses": "single" })).await;
+    let used = ticket(&ann, &id, json!({ "role": "drive", "uses": "single" })).await;
+    let revoked = ticket(&server.client, &id, json!({ "role": "watch" })).await;
+    let seen = |server: &TestServer, ticket: &Value, page: &str| {
+        let path = format!(
+            "/v1/stream/vnc/browser_session/{id}?ticket={}&client_id={page}",
+            text(ticket, "ticket")
+        );
+        server.client.socket_url(&path)
+    };
+    Viewer::at(&seen(&server, &single, "first")).await;
+    begin(&server, &id, &used, 0).await.ok();
+    let path = format!("{}/{}", viewers(&id), text(&revoked, "viewer_id"));
+    assert_eq!(server.client.send(Method::DELETE, &path, None).await.status, 204);
+    let listed =
+        async |server: &TestServer| server.client.get(&viewers(&id)).await.ok()["tickets"].clone();
+    let before = listed(&server).await;
+
+    server.signal(Signal::TERM);
+    server.ended().await;
+    let file = server.directory.join("d/tickets.json");
+    let kept = fs::read_to_string(&file).unwrap();
+    for secret in [&many, &single, &used] {
+        assert!(!kept.contains(&text(secret, "ticket")[3..]), "the file has a secret");
+    }
+    server.serve().await;
+    assert!(!file.exists(), "its tickets could come back");
+    assert_eq!(listed(&server).await, before);
+    Viewer::at(&seen(&server, &many, "any")).await;
+    Viewer::at(&seen(&server, &single, "first")).await;
+    assert_eq!(refusal(&seen(&server, &single, "second")).await, 1002);
+    assert_eq!(refusal(&seen(&server, &revoked, "any")).await, 1002);
+    begin(&server, &id, &used, 0).await.problem(403, "ticket_used");
+
+    // A key that ended meanwhile ends its tickets; a file that is no such file ends them all.
+    server.signal(Signal::TERM);
+    server.ended().await;
+    fs::write(&file, "{}").unwrap();
+    server.serve().await;
+    assert_eq!(refusal(&seen(&server, &many, "any")).await, 1002);
+    assert!(!file.exists());
+
+    // After a crash there is nothing to take over.
+    let late = ticket(&server.client, &id, json!({ "role": "watch" })).await;
+    TestServer::kill(server.pid());
+    server.ended().await;
+    server.serve().await;
+    assert_eq!(refusal(&seen(&server, &late, "any")).await, 1002);
+    server.client.close(&id).await.ok();
+    server.signal(Signal::TERM);
+    server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_of_a_key_that_ends_with_the_server_are_not_taken_over() {
+    let mut server = Setup::fakes().argument("--keep-sessions").start().await;
+    let id = server.client.session_id().await;
+    let (ann_id, ann) = key(&server.client, json!({ "label": "ann" })).await;
+    let hers = ticket(&ann, &id, json!({ "role": "watch" })).await;
+    server.signal(Signal::TERM);
+    server.ended().await;
+    let kept = server.directory.join("d/tickets.json");
+    let text_of_file = fs::read(&kept).unwrap();
+    server.serve().await;
+    let path = format!("/v1/api_keys/{ann_id}");
+    server.client.send(Method::DELETE, &path, None).await.ok();
+    server.signal(Signal::TERM);
+    server.ended().await;
+    // As if the former server had been stopped before the key was revoked.
+    fs::write(&kept, text_of_file).unwrap();
+    server.serve().await;
+    let path = format!("/v1/stream/vnc/browser_session/{id}?ticket={}", text(&hers, "ticket"));
+    assert_eq!(refusal(&server.client.socket_url(&path)).await, 1002);
+    assert_eq!(server.client.get(&viewers(&id)).await.ok()["tickets"], json!([]));
+    server.client.close(&id).await.ok();
+    server.signal(Signal::TERM);
+    server.ended().await;
 }
