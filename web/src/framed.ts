@@ -11,6 +11,11 @@ function isInConsole(): boolean {
     }
 }
 
+/** True if a page of another origin frames the view. */
+export function isFramedElsewhere(): boolean {
+    return window.parent !== window && !isInConsole();
+}
+
 /** Marks the view as framed by the console, which has the brand and the facts of the session already. */
 export function markFramed(): void {
     if (isInConsole()) document.body.dataset["framed"] = "true";

@@ -1,7 +1,20 @@
-// The form for an API key, on a page that was opened without a valid key.
+// The form for an API key, on a page that was opened without a valid key, and the notice of a link that has ended.
 
 import type { Credentials } from "./credentials";
 import { element, setText, show } from "./dom";
+
+/**
+ * Reports that the link of a ticket is no longer valid. A view that another page frames shows that alone: its
+ * visitors have no key, and must not learn to enter keys into frames.
+ */
+export function renderEndedLink(framed: boolean): void {
+    setText(element("gate-title"), "This link is no longer valid");
+    const way = framed ? "Ask the owner of this page for a new link." : "Ask the person who sent it for a new link.";
+    setText(element("gate-about"), framed ? way : `${way} An API key of your organization opens the session too.`);
+    show(element("gate-form"), !framed);
+    show(element("gate"), true);
+    document.body.dataset["gate"] = "shut";
+}
 
 /** Shows the form. Resolves with the key that was entered. */
 export function askForKey(reason: string | null): Promise<Credentials> {

@@ -17,11 +17,11 @@ import {
 import { type Credentials, forget, keep, load } from "./credentials";
 import { element } from "./dom";
 import { Expiry } from "./expiry";
-import { renderDraining } from "./draining";
+import { clearDraining, renderDraining } from "./draining";
 import { renderRefused } from "./refused";
 import { Files, type Place } from "./files";
-import { markFramed, reportToConsole } from "./framed";
-import { askForKey } from "./gate";
+import { isFramedElsewhere, markFramed, reportToConsole } from "./framed";
+import { askForKey, renderEndedLink } from "./gate";
 import { PageInput, type Size } from "./input";
 import { KEYS, relay } from "./keyboard";
 import { ProfilePanel } from "./profile";
@@ -300,6 +300,7 @@ class View {
     }
 
     #onChannelOpen(away: number): void {
+        clearDraining();
         this.#change({ kind: "opened" });
         if (away > GRACE_MS) this.#change({ kind: "forget" });
         // The server may have restarted, so the request for control is repeated.
@@ -463,14 +464,18 @@ async function open(): Promise<void> {
         keep(credentials, id);
         return credentials;
     };
-    const credentials = load(id) ?? (await ask(null));
+    const loaded = load(id);
+    if (loaded === null && isFramedElsewhere()) {
+        renderEndedLink(true);
+        return;
+    }
+    const credentials = loaded ?? (await ask(null));
     const view = new View(id, credentials, (refused, cause) => {
         forget(refused, id);
-        const reason =
-            refused.kind === "ticket"
-                ? "This link is no longer valid. An API key opens the session too."
-                : cause.message;
-        void ask(reason).then((given) => view.start(given));
+        const framed = isFramedElsewhere();
+        if (framed || refused.kind === "ticket") renderEndedLink(framed);
+        if (framed) return;
+        void ask(refused.kind === "ticket" ? null : cause.message).then((given) => view.start(given));
     });
     view.start(credentials);
 }

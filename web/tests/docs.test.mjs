@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
+import axe from "axe-core";
 import { startFake } from "./fake-server.mjs";
 import { launch, leave, open } from "./support.mjs";
 
@@ -101,4 +102,21 @@ test("a description that cannot be loaded is reported", async () => {
     await page.goto(`${fake.base}/docs`);
     await page.waitForSelector("#failure:visible");
     assert.match(await page.textContent("#failure"), /503/);
+});
+
+test("it follows the theme of the system, and each text can be read in both", async () => {
+    for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme });
+        await page.goto(`${fake.base}/docs`);
+        await page.waitForSelector(".operation");
+        await page.click("#post_things summary");
+        await page.click("#get_thing > summary");
+        const background = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+        const [red] = background.match(/\d+/g).map(Number);
+        assert.equal(red > 200, colorScheme === "light", `${colorScheme}: ${background}`);
+        await page.evaluate(axe.source);
+        const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["color-contrast"] }));
+        const places = violations.flatMap(({ nodes }) => nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`));
+        assert.deepEqual(places, [], colorScheme);
+    }
 });

@@ -135,9 +135,9 @@ test("characters become keysyms", () => {
 });
 
 test("a server that is to stop says until when, if it is known", () => {
-    assert.equal(warning(false, null), "The server is about to be stopped.");
-    assert.equal(warning(true, "nonsense"), "The server is stopping.");
-    assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* can finish until \S.*\.$/);
+    assert.equal(warning(false, null), "The server is about to restart or stop. This page reconnects by itself.");
+    assert.equal(warning(true, "nonsense"), "The server is restarting or stopping. This page reconnects by itself.");
+    assert.match(warning(false, "2026-01-01T00:00:00Z"), /^The server is about to restart or stop\. .* can finish until \S.*\. .*$/);
 });
 
 test("a refused request is one sentence with the way out", () => {
