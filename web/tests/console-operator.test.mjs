@@ -92,9 +92,22 @@ test("a stream that was too fast says how many messages it left out, and the lis
     const page = await console_("#/messages");
     await state(page, "Live");
     serveJournal([actorMessage(33, { kind: "close" }), ...journal()]);
+    // The list is slow, and a message ends meanwhile: both are shown.
+    let answer;
+    await page.route("**/admin/messages?*", async (route) => {
+        const response = await route.fetch();
+        await new Promise((resolve) => (answer = resolve));
+        await route.fulfill({ response });
+    });
     fake.feed(STREAM, "gap", { missed: 2048 });
     await page.getByText("2048 messages were left out").waitFor();
+    await eventually(() => assert.ok(answer));
+    fake.feed(STREAM, "message", actorMessage(34, { kind: "renew" }));
+    await row(page, 34).waitFor();
+    assert.equal(await row(page, 33).count(), 0);
+    answer();
     await row(page, 33).waitFor();
+    await row(page, 34).waitFor();
     await leave(page);
 });
 
@@ -208,6 +221,8 @@ test("the server filters, in the list and in the stream, and its refusal of a fi
     fake.routes.set("GET /admin/messages", () => [422, { detail: [{ loc: ["query", "session"], msg: "expected an id: `pbs_` and a decimal number" }], code: "invalid_request" }]);
     await page.goto(`${fake.base}/#/messages?session=x`);
     await page.getByRole("alert").filter({ hasText: "session: expected an id" }).waitFor();
+    await state(page, "Stopped");
+    assert.equal(streams(), 0);
     await leave(page);
 });
 

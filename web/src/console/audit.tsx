@@ -120,8 +120,8 @@ function Filters({ query, any }: { query: URLSearchParams; any: boolean }) {
                     <option value="">All outcomes</option>
                     {OUTCOMES.map((name) => <option key={name} value={name}>{name}</option>)}
                 </select>
-                <Search label="Key" placeholder="Key: oat_… or operator" value={value("key")} onChange={set("key")} />
-                <Search label="Request" placeholder="Request (x-request-id)" value={value("request")} onChange={set("request")} />
+                <Search label="Key: its id, or operator" placeholder="Key" value={value("key")} onChange={set("key")} />
+                <Search label="Request, by its x-request-id" placeholder="Request" value={value("request")} onChange={set("request")} />
                 {any && <a class="button" href={link(["audit"])}>Remove the filters</a>}
             </div>
             <SubjectFilters query={query} />

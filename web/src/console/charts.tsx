@@ -80,7 +80,7 @@ function Figure({ chart, times }: { chart: Chart; times: readonly number[] }) {
         <figure class="chart">
             <figcaption>
                 <span>{chart.title}</span>
-                <span class="quiet number">{pointed === null ? values.length > 0 && `to ${figure(top, chart.unit)}` : moment(new Date(times[pointed] ?? 0).toISOString())}</span>
+                <span class="quiet number">{pointed === null ? top > 0 && `to ${figure(top, chart.unit)}` : moment(new Date(times[pointed] ?? 0).toISOString())}</span>
             </figcaption>
             <svg
                 class="chart-lines"

@@ -2,7 +2,7 @@
 
 import { buckets, parseMetrics, quantile, sum, sumsBy } from "./prometheus";
 
-/** What is kept of one reading. The text itself has thousands of lines. */
+/** The figures of one reading that are kept. The text itself has thousands of lines. */
 export interface Reading {
     /** Milliseconds since 1970. */
     readonly at: number;

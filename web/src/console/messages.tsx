@@ -119,6 +119,7 @@ const STATES: Readonly<Record<Tail["state"], readonly [tone: string, text: strin
     lost: ["bad", "Connecting again…"],
     hidden: ["over", "Waiting until the page is visible"],
     paused: ["over", "Paused"],
+    stopped: ["bad", "Stopped"],
 };
 
 function State({ of }: { of: Tail }) {

@@ -27,7 +27,7 @@ const POLL_MS = 2_000;
 
 export interface Tail {
     readonly window: JournalWindow | null;
-    readonly state: "connecting" | "live" | "lost" | "hidden" | "paused";
+    readonly state: "connecting" | "live" | "lost" | "hidden" | "paused" | "stopped";
     readonly failure: ApiError | null;
     /** The number of messages that the server did not send because this page was too slow. */
     readonly missed: number;
@@ -50,7 +50,8 @@ export function useTail(query: string, paused: boolean): Tail {
         let wake: (() => void) | null = null;
         let gathered: ActorMessage[] = [];
         let timer: number | undefined;
-        let catchingUp = false;
+        /** The messages that arrived while the list was asked for again; null otherwise. */
+        let meanwhile: ActorMessage[] | null = null;
 
         if (listed.current !== query) {
             setWindow(null);
@@ -68,26 +69,30 @@ export function useTail(query: string, paused: boolean): Tail {
             const page = await api().call<JournalPage>("GET", `admin/messages?limit=${FIRST}${suffix}`);
             if (!current) return;
             listed.current = query;
-            setWindow({ rows: page.messages, older: page.next_cursor !== null });
+            const first = { rows: page.messages, older: page.next_cursor !== null };
+            setWindow(merge(first, meanwhile ?? [], MOST_LIVE));
             setFailure(null);
         };
         /** Lists again after a gap: what was missed is in the list, as far as that goes back. */
         const catchUp = async () => {
-            if (catchingUp) return;
-            catchingUp = true;
+            if (meanwhile !== null) return;
+            meanwhile = [];
             try {
                 await list();
             } catch {
                 connection.abort();
             }
-            catchingUp = false;
+            meanwhile = null;
         };
         const onEvents = (events: readonly ServerEvent[]) => {
             let gap = 0;
+            const arrived: ActorMessage[] = [];
             for (const { kind, data } of events) {
-                if (kind === "message") gathered.push(...asMessage(data));
+                if (kind === "message") arrived.push(...asMessage(data));
                 else if (kind === "gap") gap += missedOf(data);
             }
+            gathered.push(...arrived);
+            meanwhile?.push(...arrived);
             // More than the window holds would not be shown anyway.
             if (gathered.length > MOST_LIVE) gathered = gathered.slice(-MOST_LIVE);
             if (gathered.length > 0) timer ??= window.setTimeout(show, GATHER_MS);
@@ -153,8 +158,14 @@ export function useTail(query: string, paused: boolean): Tail {
                         const failed = failureOf(cause);
                         setFailure(failed);
                         // The same request would be refused again.
-                        if (failed.refused || failed.status === 422) return;
+                        if (failed.refused || failed.status === 422) {
+                            setState("stopped");
+                            return;
+                        }
                     }
+                } finally {
+                    // Also if the list failed while the stream was open.
+                    connection.abort();
                 }
                 if (!current) return;
                 if (document.hidden) continue;
