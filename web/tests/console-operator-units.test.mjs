@@ -114,6 +114,8 @@ test("ticks are round times, as exact as the range", () => {
         return ticksOf(span, count).map((tick) => tickText(tick, span));
     };
     assert.deepEqual(texts(60_000, 4), ["10:00:00", "10:00:15", "10:00:30", "10:00:45", "10:01:00"]);
+    assert.deepEqual(texts(1, 2), ["10:00:00.00000", "10:00:00.00050", "10:00:00.00100"]);
+    assert.deepEqual(texts(7_200_000, 2), ["10:00", "11:00", "12:00"]);
     assert.deepEqual(texts(200, 2), ["10:00:00.000", "10:00:00.100", "10:00:00.200"]);
     assert.ok(ticksOf({ from, to: from + 1e10 }, 3).length <= 5);
 });

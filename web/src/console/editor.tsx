@@ -194,7 +194,7 @@ function Comments({ text }: { text: string }) {
     return (
         <div id="editor-comments" role="status">
             {lines.length > 0 && (
-                <div class="hint-box editor-comments">
+                <div class="hint-box hint-action">
                     <p>
                         The {lines.length === 1 ? `comment in line ${shown} is` : `comments in lines ${shown}${lines.length > 8 ? " and further ones" : ""} are`} not
                         stored: the server keeps what the workflow says, and not its text. A <code>description</code> of a parameter, or of the workflow, is kept.

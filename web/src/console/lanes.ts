@@ -170,9 +170,12 @@ export function tickText(tick: number, { from, to }: Span): string {
     const two = (number: number) => String(number).padStart(2, "0");
     const minutes = `${two(date.getHours())}:${two(date.getMinutes())}`;
     const length = to - from;
-    if (length >= 600_000) return minutes;
+    if (length >= 3_600_000) return minutes;
     const seconds = `${minutes}:${two(date.getSeconds())}`;
     if (length >= 5_000) return seconds;
     const part = ((tick % 1000) + 1000) % 1000;
-    return `${seconds}.${part.toFixed(length >= 50 ? 0 : 2).padStart(length >= 50 ? 3 : 6, "0")}`;
+    // Milliseconds, or hundredths of them.
+    return length >= 50
+        ? `${seconds}.${String(Math.min(999, Math.round(part))).padStart(3, "0")}`
+        : `${seconds}.${String(Math.min(99_999, Math.round(part * 100))).padStart(5, "0")}`;
 }

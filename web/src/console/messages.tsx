@@ -98,9 +98,14 @@ function Shown({ rows, hasMore, lanes, more }: {
     const full = rows.length >= MOST_SHOWN;
     return (
         <>
-            {lanes && hasMore && <p class="hint-box">Only the newest {rows.length} messages are drawn; there are older ones. Filters and “Not before” choose others.</p>}
+            {lanes && hasMore && (
+                <div class="hint-box hint-action">
+                    <p>Only the newest {rows.length} messages are drawn; there are older ones. Filters and “Not before” choose others.</p>
+                    {!full && <button class="button button-small" type="button" onClick={() => void more(last.id)}>Show older messages</button>}
+                </div>
+            )}
             {lanes ? <MessageLanes messages={rows} /> : <MessageTable label="Messages" messages={rows} />}
-            {hasMore && (
+            {hasMore && (full || !lanes) && (
                 <p class="more">
                     {full ? (
                         <span class="quiet">{rows.length} messages are shown, which is the most. Filters find older ones, and an export has all that are kept.</span>
