@@ -132,14 +132,18 @@ export class Api {
         return { rows: (await answer.json()) as T[], next: answer.headers.get("x-next-cursor") };
     }
 
+    async text(path: string): Promise<string> {
+        return (await this.#get(path, "*/*")).text();
+    }
+
     async blob(path: string): Promise<Blob> {
         return (await this.#send("GET", path, "*/*", null, SAVING_PATIENCE_MS)).blob();
     }
 
-    /** Opens a stream of server-sent events, from the event after `after` on. It ends with the signal only. */
-    async stream(path: string, after: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    /** Opens a stream of server-sent events; of stored ones, from the event after `after` on. The signal ends it. */
+    async stream(path: string, after: string | null, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
         const url = new URL(path, ROOT);
-        url.searchParams.set("after", after);
+        if (after !== null) url.searchParams.set("after", after);
         const headers = { accept: "text/event-stream", ...header(this.credentials) };
         const answer = await fetch(url, { headers, cache: "no-store", credentials: "omit", signal });
         if (!answer.ok || !answer.body) throw await refusal(answer);

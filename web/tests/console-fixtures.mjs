@@ -1,14 +1,13 @@
 // The answers of a server with something of everything, for the tests of the console.
 
 import { session } from "./fake-server.mjs";
+import { openOperator, ORGANIZATION, RUN, SESSION } from "./operator-fixtures.mjs";
 
-export const SESSION = "pbs_0193af2c7e1b77ab8d1001";
-export const RUN = "wr_0193af2c7e1b77ab8d1002";
+export { ORGANIZATION, RUN, SESSION };
 export const WORKFLOW = "wpid_0193af2c7e1b77ab8d1003";
 export const PROFILE = "bp_0193af2c7e1b77ab8d1004";
 export const WEBHOOK = "wh_0193af2c7e1b77ab8d1005";
 export const MESSAGE = "wm_0193af2c7e1b77ab8d1006";
-export const ORGANIZATION = "o_0193af2c7e1b77ab8d1007";
 
 const AT = "2026-01-01T10:00:00Z";
 
@@ -108,26 +107,6 @@ const message = {
     deliveries: [{ at: AT, attempt: 1, error: null, latency_ms: 12, response_body: "no", status_code: 500 }],
     url: "https://app.example/in",
 };
-
-const actorMessage = (id, fields = {}) => ({
-    id,
-    kind: "begin",
-    sender: "http",
-    receiver: "registry",
-    organization_id: ORGANIZATION,
-    browser_session_id: SESSION,
-    run_id: null,
-    cause: null,
-    enqueued_at: AT,
-    started_at: AT,
-    ended_at: AT,
-    wait_us: 264,
-    handling_us: 1500,
-    outcome: "done",
-    note: null,
-    summary: null,
-    ...fields,
-});
 
 const quota = { limit: null, used: 1, resets_at: null };
 const organization = {
@@ -237,14 +216,10 @@ export function openFull(fake) {
         [`GET /v1/webhook_messages/${MESSAGE}`]: message,
         "GET /v1/api_keys": [key],
         "GET /v1/quotas": organization.quotas,
-        "GET /readyz": { status: "ready" },
-        "GET /admin/drain": { state: "open", since: null, deadline: null, drained: false, left: { sessions: 1 } },
-        "GET /admin/leaks": { healthy: true, leaks: [] },
-        "GET /admin/actors": { actors: [{ name: "registry", kind: "registry", phase: "open", mailbox_depth: 0, oldest_waiting: null, in_progress: [actorMessage(7, { outcome: null })], last_error: null, next_timer: null, messages: 12, started_at: AT }] },
-        "GET /admin/messages": { messages: [actorMessage(8, { receiver: SESSION, sender: "registry", cause: 7, outcome: "refused" }), actorMessage(7, { outcome: null, handling_us: null })], next_cursor: null },
         "GET /admin/organizations": [organization],
         [`GET /admin/organizations/${ORGANIZATION}`]: organization,
         [`GET /admin/organizations/${ORGANIZATION}/api_keys`]: [key],
     };
     for (const [route, body] of Object.entries(routes)) fake.routes.set(route, body);
+    openOperator(fake);
 }

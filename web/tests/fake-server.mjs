@@ -260,9 +260,11 @@ export async function startFake({ picture = testPicture() } = {}) {
         runs: new Map(),
         /**
          * The answers of further routes, by method and path, such as `GET /v1/quotas`: a body, or a function of
-         * the URL and the request's body that returns a status and a body.
+         * the URL and the request's body that returns a status and a body. A body that is text is sent as it is.
          */
         routes: new Map(),
+        /** The open streams of server-sent events, each with the URL that was asked for, by the path. */
+        feeds: new Map(),
         sockets: new Set(),
         base: "",
     };
@@ -337,6 +339,15 @@ export async function startFake({ picture = testPicture() } = {}) {
     fake.announce = () => {
         for (const ws of fake.sockets) if (ws.kind === "messages") tell(fake, ws);
     };
+    /** Sends an event, or a comment without data, on the open streams of a path. */
+    fake.feed = (path, kind, data) => {
+        const text = data === undefined ? `: ${kind}\n\n` : `event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`;
+        for (const { response } of fake.feeds.get(path)) response.write(text);
+    };
+    /** Breaks the open streams of a path, like a broken network. */
+    fake.breakFeeds = (path) => {
+        for (const { response } of fake.feeds.get(path)) response.destroy();
+    };
     fake.stop = async () => {
         for (const ws of fake.sockets) ws.terminate();
         server.closeAllConnections();
@@ -394,13 +405,22 @@ async function answer(fake, request, response) {
         return void response.end(body);
     }
     const json = (status, body) => {
-        response.writeHead(status, { "content-type": "application/json" });
-        response.end(JSON.stringify(body));
+        const isText = typeof body === "string";
+        response.writeHead(status, { "content-type": isText ? "text/plain" : "application/json" });
+        response.end(isText ? body : JSON.stringify(body));
     };
     if (path === "/openapi.json") return json(fake.openapi ? 200 : 503, fake.openapi ?? {});
     const { headers } = request;
     if (headers["x-api-key"] !== KEY && headers["x-greenroom-ticket"] !== TICKET) {
         return json(403, { detail: "This API key is not known.", code: "credentials_invalid" });
+    }
+    const feed = fake.feeds.get(path);
+    if (feed) {
+        const open = { url, response };
+        feed.add(open);
+        response.on("close", () => feed.delete(open));
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        return void response.write(": messages\nretry: 2000\n\n");
     }
     const route = fake.routes.get(`${request.method} ${path}`);
     if (route !== undefined) {

@@ -6,7 +6,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, type FieldFault } from "../api";
 import { failureOf } from "./load";
 import { Prose } from "./parts";
+import { saveBlob } from "./saving";
 import { api } from "./state";
+import { commentLines } from "./yaml-comments";
 
 export const SAMPLE = `title: Read a heading
 description: Opens a page and extracts its heading.
@@ -163,10 +165,11 @@ export function Editor({ initial, save, action, onChange }: {
                 <p id="editor-verdict" class="editor-verdict" role="status" data-state={checked === "checking" ? "checking" : faults.length > 0 || checked === null ? "faulty" : "good"}>
                     {verdict}
                 </p>
-                <button class="button button-main" type="button" disabled={busy} onClick={() => void onSave()}>
+                <button class="button button-main" type="button" disabled={busy} aria-describedby="editor-comments" onClick={() => void onSave()}>
                     {busy ? "Storing…" : action}
                 </button>
             </div>
+            <Comments text={text} />
             {refusal && faults.length === 0 && <p class="complaint" role="alert">{refusal}</p>}
             {faults.length > 0 && (
                 <ul class="editor-faults">
@@ -179,6 +182,27 @@ export function Editor({ initial, save, action, onChange }: {
                         );
                     })}
                 </ul>
+            )}
+        </div>
+    );
+}
+
+/** The warning that comments are lost, while there are any. */
+function Comments({ text }: { text: string }) {
+    const lines = commentLines(text);
+    const shown = lines.slice(0, 8).join(", ");
+    return (
+        <div id="editor-comments" role="status">
+            {lines.length > 0 && (
+                <div class="hint-box hint-action">
+                    <p>
+                        The {lines.length === 1 ? `comment in line ${shown} is` : `comments in lines ${shown}${lines.length > 8 ? " and further ones" : ""} are`} not
+                        stored: the server keeps what the workflow says, and not its text. A <code>description</code> of a parameter, or of the workflow, is kept.
+                    </p>
+                    <button class="button button-small" type="button" onClick={() => saveBlob(new Blob([text], { type: "application/yaml" }), "workflow.yaml")}>
+                        Save the text as a file
+                    </button>
+                </div>
             )}
         </div>
     );

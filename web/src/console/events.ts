@@ -6,7 +6,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { Backoff } from "../backoff";
-import { parseEvents } from "./sse";
+import { readEvents, type ServerEvent } from "./sse";
 import { api } from "./state";
 import type { Event } from "./types";
 
@@ -28,20 +28,11 @@ export function useEvents(path: string, from: "0" | "latest" = "0"): Stream {
         const backoff = new Backoff({ first: 1000, most: 15_000 });
         let after = from as string;
         setEvents([]);
-        const read = async (body: ReadableStream<Uint8Array>) => {
-            const reader = body.getReader();
-            const decoder = new TextDecoder();
-            let text = "";
-            for (;;) {
-                const { done, value } = await reader.read();
-                if (done) return;
-                const parsed = parseEvents(text + decoder.decode(value, { stream: true }));
-                text = parsed.rest;
-                const fresh = parsed.events.map(({ data }) => asEvent(data)).filter((event) => event !== null);
-                if (fresh.length === 0) continue;
-                after = String(fresh.at(-1)?.seq ?? after);
-                setEvents((former) => [...fresh.reverse(), ...former].slice(0, MOST));
-            }
+        const onEvents = (arrived: readonly ServerEvent[]) => {
+            const fresh = arrived.map(({ data }) => asEvent(data)).filter((event) => event !== null);
+            if (fresh.length === 0) return;
+            after = String(fresh.at(-1)?.seq ?? after);
+            setEvents((former) => [...fresh.reverse(), ...former].slice(0, MOST));
         };
         const follow = async () => {
             while (!abort.signal.aborted) {
@@ -49,7 +40,7 @@ export function useEvents(path: string, from: "0" | "latest" = "0"): Stream {
                     const body = await api().stream(path, after, abort.signal);
                     setState("live");
                     backoff.reset();
-                    await read(body);
+                    await readEvents(body, onEvents);
                 } catch {
                     // The loop connects again.
                 }

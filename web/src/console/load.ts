@@ -2,8 +2,8 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
-import { ApiError } from "../api";
-import { api, signOut } from "./state";
+import { ApiError, type Part } from "../api";
+import { api, notify, signOut } from "./state";
 
 export interface Loaded<T> {
     readonly data: T | null;
@@ -26,6 +26,8 @@ export function useLoad<T>(load: () => Promise<T>, deps: readonly unknown[], eve
     const [turn, setTurn] = useState(0);
     const key = JSON.stringify(deps);
     const shown = useRef(key);
+    /** The turn and key of the last answer. Another interval alone is no reason to ask at once. */
+    const answered = useRef<string | null>(null);
 
     useEffect(() => {
         let current = true;
@@ -45,13 +47,19 @@ export function useLoad<T>(load: () => Promise<T>, deps: readonly unknown[], eve
                     if (current) setState(({ data }) => ({ data, failure }));
                 }
             }
-            if (current && every > 0) timer = window.setTimeout(() => void again(), every);
+            if (!current) return;
+            if (!document.hidden) answered.current = `${turn} ${key}`;
+            wait();
+        };
+        const wait = () => {
+            if (every > 0) timer = window.setTimeout(() => void again(), every);
         };
         const onVisible = () => {
             if (!document.hidden) void again();
         };
         if (every > 0) document.addEventListener("visibilitychange", onVisible);
-        void again();
+        if (answered.current === `${turn} ${key}`) wait();
+        else void again();
         return () => {
             current = false;
             window.clearTimeout(timer);
@@ -114,24 +122,27 @@ export interface Listed<T> extends Loaded<T[]> {
     readonly more: (() => void) | null;
 }
 
-/** Loads a list part by part. The first part is loaded again every `every` milliseconds, until there are more. */
-export function useList<T>(path: string, every = 0): Listed<T> {
+/**
+ * Loads a list part by part. The first part is loaded again every `every` milliseconds, until there are more. `load`
+ * is for a list that does not have its cursor in the header of the answer.
+ */
+export function useList<T>(path: string, every = 0, load: (path: string) => Promise<Part<T>> = (path) => api().list<T>(path)): Listed<T> {
     const [further, setFurther] = useState<{ path: string; rows: T[]; next: string | null } | null>(null);
     const mine = further?.path === path ? further : null;
-    const first = useLoad(() => api().list<T>(path), [path], mine ? 0 : every);
+    const first = useLoad(() => load(path), [path], mine ? 0 : every);
     const next = mine ? mine.next : (first.data?.next ?? null);
     const more = useCallback(async () => {
         if (next === null) return;
         const separator = path.includes("?") ? "&" : "?";
         try {
-            const part = await api().list<T>(`${path}${separator}cursor=${encodeURIComponent(next)}`);
+            const part = await load(`${path}${separator}cursor=${encodeURIComponent(next)}`);
             setFurther((before) => ({
                 path,
                 rows: [...(before?.path === path ? before.rows : []), ...part.rows],
                 next: part.next,
             }));
         } catch (cause) {
-            failureOf(cause);
+            notify(failureOf(cause).message, true);
         }
     }, [path, next]);
     const reload = useCallback(() => {

@@ -349,11 +349,13 @@ export function useClock(): void {
 }
 
 /** A search field that reports its text a moment after the last key. */
-export function Search({ label, value, onChange, placeholder }: {
+export function Search({ label, value, onChange, placeholder, type = "search", id }: {
     label: string;
     value: string;
     onChange: (text: string) => void;
     placeholder?: string;
+    type?: "search" | "number";
+    id?: string;
 }) {
     const timer = useRef<number | undefined>(undefined);
     const field = useRef<HTMLInputElement>(null);
@@ -365,8 +367,11 @@ export function Search({ label, value, onChange, placeholder }: {
     return (
         <input
             ref={field}
+            id={id}
             class="search"
-            type="search"
+            // The types of Preact want one literal.
+            type={type as "search"}
+            min={type === "number" ? 0 : undefined}
             aria-label={label}
             placeholder={placeholder ?? label}
             defaultValue={value}

@@ -9,7 +9,7 @@ import { Action, Await, Copy, Empty, Facts, Head, JsonView, Prose, Status, useCl
 import { link, route, setQuery } from "./router";
 import { artifactAddress } from "./saving";
 import { ArtifactList } from "./session-files";
-import { api, notify } from "./state";
+import { api, isOperator, notify } from "./state";
 import { type Bar, barsOf } from "./timeline";
 import type { Artifact, Json, Run, TimelineItem } from "./types";
 import { between, duration, isFinalRun, moment } from "./words";
@@ -46,6 +46,7 @@ function Shown({ run, path }: { run: Run; path: string }) {
             >
                 {run.browser_session_id && <a class="button" href={link(["sessions", run.browser_session_id])}>{over ? "Session" : "Watch"}</a>}
                 <a class="button" href={link(["workflows", run.workflow_permanent_id])}>Workflow</a>
+                {isOperator() && <a class="button" href={link(["messages"], { run: id, view: "lanes" })}>Messages</a>}
                 {over ? (
                     <Action run={again}>Run again</Action>
                 ) : (

@@ -13,7 +13,7 @@ import { EventsPanel, type BrowserTab, NowPanel, RunsPanel } from "./session-now
 import { SettingsPanel } from "./session-settings";
 import { Remaining, TagList } from "./sessions";
 import { link, route, setQuery } from "./router";
-import { access, api, isWhole, notify, signedIn } from "./state";
+import { access, api, isOperator, isWhole, notify, signedIn } from "./state";
 import type { Profile, Session } from "./types";
 import { moment } from "./words";
 
@@ -77,6 +77,7 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
                     </span>
                 }
             >
+                {isOperator() && <a class="button" href={link(["messages"], { session: id, view: "lanes" })}>Messages</a>}
                 {whole && !over && (
                     <>
                         <Action run={async () => { await api().call("POST", `${path}/renew`, {}); reload(); }} done="The session lives longer.">Renew</Action>

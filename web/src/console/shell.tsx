@@ -3,10 +3,12 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { AuditPage } from "./audit";
 import { DebugPage } from "./debug";
 import { EventsPage } from "./events-page";
 import { HealthPage } from "./health";
 import { KeysPage } from "./keys";
+import { MessagePage } from "./message";
 import { MessagesPage } from "./messages";
 import { OrganizationPage, OrganizationsPage } from "./organizations";
 import { Empty, Head, Icon } from "./parts";
@@ -39,7 +41,8 @@ const ORGANIZATION: readonly Entry[] = [
 ];
 const OPERATOR: readonly Entry[] = [
     { path: "health", text: "Health", icon: "pulse" },
-    { path: "messages", text: "Messages", icon: "list" },
+    { path: "messages", text: "Messages", icon: "lanes" },
+    { path: "audit", text: "Audit", icon: "record" },
     { path: "organizations", text: "Organizations", icon: "house" },
 ];
 
@@ -177,7 +180,8 @@ const PAGES: Readonly<Record<string, PageOf>> = {
     webhooks: ([id]) => (id ? <WebhookPage id={id} /> : <WebhooksPage />),
     keys: () => <KeysPage />,
     health: () => <HealthPage />,
-    messages: () => <MessagesPage />,
+    messages: ([id]) => (id ? <MessagePage id={id} /> : <MessagesPage />),
+    audit: () => <AuditPage />,
     organizations: ([id]) => (id ? <OrganizationPage id={id} /> : <OrganizationsPage />),
 };
 

@@ -1,7 +1,12 @@
 // Server-sent events, read from text.
 
+export interface ServerEvent {
+    readonly kind: string;
+    readonly data: string;
+}
+
 /** The blocks of a stream of server-sent events, as far as it has arrived, and the rest. */
-export function parseEvents(text: string): { events: { kind: string; data: string }[]; rest: string } {
+export function parseEvents(text: string): { events: ServerEvent[]; rest: string } {
     const blocks = text.replaceAll("\r\n", "\n").split("\n\n");
     const rest = blocks.pop() ?? "";
     const events = blocks.flatMap((block) => {
@@ -14,4 +19,18 @@ export function parseEvents(text: string): { events: { kind: string; data: strin
         return data.length > 0 ? [{ kind, data: data.join("\n") }] : [];
     });
     return { events, rest };
+}
+
+/** Reads a stream until its end. `onEvents` is called for everything that arrives, without events for a heartbeat. */
+export async function readEvents(body: ReadableStream<Uint8Array>, onEvents: (events: ServerEvent[]) => void): Promise<void> {
+    const reader = body.getReader();
+    const decoder = new TextDecoder();
+    let text = "";
+    for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        const parsed = parseEvents(text + decoder.decode(value, { stream: true }));
+        text = parsed.rest;
+        onEvents(parsed.events);
+    }
 }

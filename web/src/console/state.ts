@@ -178,6 +178,12 @@ export function isWhole(): boolean {
     return access().kind === "organization";
 }
 
+/** True if the credentials open the pages of operators. */
+export function isOperator(): boolean {
+    const present = access();
+    return present.kind === "operator" || (present.kind === "organization" && present.admin);
+}
+
 const THEME = "greenroom.theme";
 export type Theme = "light" | "dark" | "system";
 

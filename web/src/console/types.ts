@@ -281,11 +281,108 @@ export interface ActorMessage {
     readonly run_id: string | null;
     readonly cause: number | null;
     readonly enqueued_at: string;
+    readonly started_at?: string | null;
+    readonly ended_at?: string | null;
     readonly wait_us: number | null;
     readonly handling_us: number | null;
+    /** Null while it is under way. */
     readonly outcome: string | null;
     readonly note: string | null;
     readonly summary: Json;
+}
+
+/** A message that was sent in the handling of another, with those that were sent in its own. */
+export interface Consequence extends ActorMessage {
+    readonly consequences: readonly Consequence[];
+}
+
+export interface Lineage {
+    readonly message: ActorMessage;
+    /** The outermost first. */
+    readonly causes: readonly ActorMessage[];
+    readonly consequences: readonly Consequence[];
+    /** True if there are more consequences than the answer has. */
+    readonly truncated: boolean;
+}
+
+/** A change that a request caused, or that the server made by itself: then without a key, address and request. */
+export interface AuditEvent {
+    readonly audit_event_id: string;
+    readonly at: string;
+    readonly kind: string;
+    readonly outcome: string;
+    readonly sender: string;
+    readonly receiver: string;
+    readonly key_id: string | null;
+    readonly client_address: string | null;
+    readonly request_id: string | null;
+    readonly organization_id: string | null;
+    readonly browser_session_id: string | null;
+    readonly run_id: string | null;
+    /** The number of the message in the server process that made the change. */
+    readonly message_id: number | null;
+    readonly cause: number | null;
+    readonly summary: Json;
+}
+
+export interface ServerNode {
+    readonly node_id: string;
+    readonly hostname: string;
+    readonly address: string | null;
+    readonly boot_id: string | null;
+    readonly started_at: string;
+    readonly seen_at: string;
+    /** True for the node that answers. */
+    readonly this: boolean;
+    readonly alive: boolean;
+}
+
+export interface Pressure {
+    readonly accepts: boolean;
+    readonly reason: string | null;
+    readonly capacity: {
+        readonly sessions: number;
+        readonly most_sessions: number;
+        readonly dormant_sessions: number;
+        readonly runs: number;
+        readonly most_runs: number;
+    };
+    /** `database_changes` is null with PostgreSQL. */
+    readonly queued: { readonly occupancy_waiters: number; readonly database_changes: number | null };
+    /** The requests for new work that were refused since the start of the server. */
+    readonly rejected: number;
+}
+
+export interface PoolShape {
+    readonly name: string;
+    readonly width: number;
+    readonly height: number;
+    readonly executable: string | null;
+    readonly wanted: number;
+    readonly ready: number;
+    readonly oldest_since: string | null;
+}
+
+export interface PoolStatus {
+    readonly shapes: readonly PoolShape[];
+    readonly starting: number;
+    readonly paused_until: string | null;
+    /** Sessions that got a running browser, and those that did not, by the reason. */
+    readonly warm: number;
+    readonly cold: Readonly<Record<string, number>>;
+    readonly started: number;
+    readonly adopted: number;
+    readonly failed: number;
+    readonly died: number;
+    readonly aged: number;
+    readonly yielded: number;
+    readonly last_failure: string | null;
+}
+
+export interface ServerConfig {
+    readonly settings: { readonly [section: string]: Json };
+    /** The source of each setting, by its name with points: `default`, a file, a variable or a flag. */
+    readonly origins: Readonly<Record<string, string>>;
 }
 
 export interface Actor {
