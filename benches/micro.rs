@@ -200,7 +200,8 @@ mod journal {
     #[divan::bench]
     fn one_message(bencher: Bencher) {
         let capacity = Capacity { server: 20_000, actor: 200 };
-        let (journal, mut trail) = Journal::new(Clock::start(), Mint::new(1), capacity);
+        let (journal, mut trail) =
+            Journal::new(Clock::start(), Mint::new(1), capacity, Traces::default());
         for _ in 0..capacity.server {
             record(&journal);
             let _stored = trail.try_recv();

@@ -7,8 +7,8 @@
 //! 3. The HTTP server stops.
 //! 4. Runs are canceled and all sessions are closed at once, or left to the next server if that
 //!    is configured. The same happens to the desktops of the pool.
-//! 5. The remaining audit events and events are written, the database closes, and the arbiters
-//!    are joined.
+//! 5. The remaining audit events and events are written, the remaining spans are sent, the database closes,
+//!    and the arbiters are joined.
 //!
 //! A second signal skips every wait for clients and runs. Browsers still close by themselves, which
 //! takes a fraction of a second and preserves their logins.
@@ -32,9 +32,13 @@ use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
 use crate::system::desktop::Files;
+use crate::traces::Exporter;
 
 /// The longest time for writing the remaining audit events and events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest time for sending the remaining spans of traces to their collector.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns the number of signals received so far.
 pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
@@ -55,6 +59,7 @@ pub(super) struct Stop {
     pub(super) filling: Task,
     pub(super) auditing: Task,
     pub(super) storing_events: Task,
+    pub(super) exporter: Exporter,
     pub(super) db: Db,
     pub(super) arbiters: Vec<Arbiter>,
 }
@@ -79,7 +84,7 @@ pub(super) async fn until_told(
     let signaled = signals.wait_for(|count| *count > 0).await;
     signaled.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
-    let Stop { server, filling, auditing, storing_events, db, arbiters, .. } = stop;
+    let Stop { server, filling, auditing, storing_events, exporter, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
@@ -126,6 +131,7 @@ pub(super) async fn until_told(
     if timeout(FLUSH_TIMEOUT, flushing).await.is_err() {
         warn!("the last events are not stored");
     }
+    exporter.finish(EXPORT_TIMEOUT).await;
     db.close();
     info!("stopped");
     Ok(())

@@ -8,6 +8,7 @@
 //! secrets get here.
 
 mod lineage;
+mod spans;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,9 +32,11 @@ pub use tail::{Follower, Tailed};
 
 use super::clock::Clock;
 use super::requester::Requester;
+pub use crate::domain::about::About;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Mint, OrganizationId, RunId, SessionId};
 use crate::metrics::{MessageMetrics, Table};
+use crate::traces::{self, Open, Trace, Traces};
 
 /// The name of an actor (`registry`, or the id of a session or run) or of an outside sender such as
 /// `http`.
@@ -63,27 +66,6 @@ impl std::fmt::Display for Name {
 impl Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
-    }
-}
-
-/// The subject of a message.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct About {
-    /// The organization that owns the subject.
-    pub organization: Option<OrganizationId>,
-    pub session: Option<SessionId>,
-    pub run: Option<RunId>,
-}
-
-impl About {
-    /// This subject, with its missing fields taken from `other`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            organization: self.organization.or(other.organization),
-            session: self.session.or(other.session),
-            run: self.run.or(other.run),
-        }
     }
 }
 
@@ -139,6 +121,8 @@ pub(super) struct Sent {
     pub summary: Value,
     pub audited: bool,
     pub requester: Option<Arc<Requester>>,
+    /// The trace of the work that sends it; none outside of every trace.
+    pub trace: Option<Trace>,
 }
 
 /// One message, as operators see it. Times are in UTC, durations in microseconds.
@@ -184,6 +168,8 @@ struct Record {
     sent: Sent,
     enqueued: Instant,
     enqueued_at: DateTime<Utc>,
+    /// Its span, if its trace has spans.
+    span: Option<Open>,
     course: Mutex<Course>,
 }
 
@@ -365,14 +351,16 @@ pub struct Journal {
     /// The figures of messages by kind.
     metrics: Table<MessageMetrics>,
     tail: Tail,
+    traces: Traces,
 }
 
 impl Journal {
-    /// An empty journal, and the receiver of its audit trail.
+    /// An empty journal, and the receiver of its audit trail. Its messages are spans of `traces`.
     pub fn new(
         clock: Clock,
         mint: Mint,
         capacity: Capacity,
+        traces: Traces,
     ) -> (Arc<Self>, mpsc::Receiver<AuditEvent>) {
         let (audit, trail) = mpsc::channel(MOST_UNAUDITED);
         let journal = Self {
@@ -386,6 +374,7 @@ impl Journal {
             unaudited: AtomicU64::new(0),
             metrics: Table::default(),
             tail: Tail::default(),
+            traces,
         };
         (Arc::new(journal), trail)
     }
@@ -393,6 +382,11 @@ impl Journal {
     /// The figures of messages by kind.
     pub fn metrics(&self) -> &Table<MessageMetrics> {
         &self.metrics
+    }
+
+    /// The source of the traces to which messages belong.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The newest messages that match, newest first.
@@ -479,13 +473,19 @@ impl Journal {
     }
 
     /// Opens the entry of a message that is about to be put into a mailbox.
-    pub(super) fn open(self: &Arc<Self>, sent: Sent) -> OpenEntry {
+    pub(super) fn open(self: &Arc<Self>, mut sent: Sent) -> OpenEntry {
         let log = self.log(&sent.receiver);
+        let trace = sent.trace.take().or_else(|| self.traces.begin());
+        let mut span = trace.as_ref().and_then(Trace::open);
+        if let Some(span) = &mut span {
+            span.about(sent.about);
+        }
         let record = Arc::new(Record {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             sent,
             enqueued: Instant::now(),
             enqueued_at: self.clock.now(),
+            span,
             course: Mutex::default(),
         });
         push(&mut self.ring.lock(), &record, self.capacity.server);
@@ -495,7 +495,8 @@ impl Journal {
             state.waiting.insert(record.id, Arc::clone(&record));
             push(&mut state.ring, &record, self.capacity.actor);
         }
-        OpenEntry { journal: Arc::clone(self), record, log }
+        let trace = record.span.as_ref().map(Open::trace).or(trace);
+        OpenEntry { journal: Arc::clone(self), record, log, trace }
     }
 
     /// Records a change to files of this server, which no actor makes, as a message that has ended. It
@@ -504,9 +505,17 @@ impl Journal {
         let FileChange { kind, sender, receiver, organization, summary } = change;
         let about = About { organization: Some(organization), ..About::default() };
         let (sender, receiver) = (Name::from(sender), Name::from(receiver));
-        let requester = Requester::current();
-        let sent =
-            Sent { kind, sender, receiver, about, cause: None, summary, audited: true, requester };
+        let sent = Sent {
+            kind,
+            sender,
+            receiver,
+            about,
+            cause: None,
+            summary,
+            audited: true,
+            requester: Requester::current(),
+            trace: traces::current(),
+        };
         let entry = self.open(sent);
         entry.started();
         entry.ended(outcome, note);
@@ -599,6 +608,7 @@ pub(super) struct OpenEntry {
     journal: Arc<Journal>,
     record: Arc<Record>,
     log: Option<Arc<ActorLog>>,
+    trace: Option<Trace>,
 }
 
 impl OpenEntry {
@@ -613,6 +623,11 @@ impl OpenEntry {
     /// The request on whose behalf the message was sent.
     pub(super) fn requester(&self) -> Option<Arc<Requester>> {
         self.record.sent.requester.clone()
+    }
+
+    /// The trace of what the handling of the message causes.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        self.trace.clone()
     }
 
     pub(super) fn receiver(&self) -> &Name {
@@ -633,12 +648,12 @@ impl OpenEntry {
 
     /// Records that the message has been answered. Only the first end counts.
     pub(super) fn ended(&self, outcome: Outcome, note: Option<String>) {
-        {
+        let ended = Instant::now();
+        let started = {
             let mut course = self.record.course.lock();
             if course.outcome.is_some() {
                 return;
             }
-            let ended = Instant::now();
             let metrics = self.metrics();
             if let Some(started) = course.started {
                 metrics.handling.record(ended.saturating_duration_since(started));
@@ -647,7 +662,9 @@ impl OpenEntry {
             course.ended = Some(ended);
             course.outcome = Some(outcome);
             course.note = note;
-        }
+            course.started
+        };
+        self.record.trace(ended, started, outcome);
         if let Some(log) = &self.log {
             let mut state = log.state.lock();
             state.waiting.remove(&self.record.id);

@@ -24,6 +24,7 @@ use crate::domain::ids::RunId;
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
+use crate::traces;
 
 impl<T, M> Handle<RouteRun<M>> for Registry
 where
@@ -109,13 +110,15 @@ impl Handle<StartRun> for Registry {
         let receipt = if run.id.is_some() { Receipt::default() } else { receipt() };
         let (answer, accepted) = oneshot::channel();
         let stored = self.world.store.insert_run(record.clone(), quotas.limits(organization));
+        let trace = traces::current();
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.runs_coming.remove(&record.id);
             let accepted = match stored {
                 Ok(Some(full)) => Err(quotas.full(organization, full).into()),
                 Ok(None) => {
                     let id = record.id;
-                    let view = registry.admit_run(record, assignment, ctx);
+                    let admit = || registry.admit_run(record, assignment, ctx);
+                    let view = traces::call_within(trace, admit);
                     registry.cancel_if_unheard(id, receipt, ctx);
                     Ok(RunAccepted { id, view })
                 }
@@ -152,6 +155,7 @@ impl Registry {
         let (id, organization) = (record.id, record.organization);
         let about = About { organization: Some(organization), session: None, run: Some(id) };
         let registry = self.address(&id.to_string(), ctx).downgrade();
+        let registry = registry.within(traces::current());
         let registration = Self::registration(registry.clone(), Resident::Run(id));
         let (world, node) = (Arc::clone(&self.world), Arc::new(registry));
         let (run, view) = Run::new(world, record, assignment, node, registration);

@@ -29,6 +29,7 @@ use crate::domain::occupancy::Occupancy;
 use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
 use crate::system::desktop::Files;
+use crate::traces;
 
 /// The number of times that the actor of one session may break.
 const MOST_BROKEN: u32 = 3;
@@ -134,6 +135,8 @@ impl Handle<Create> for Registry {
             };
             Ok((access, claim))
         };
+        let trace = traces::current();
+        let stored = traces::within(trace.clone(), stored);
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             let stored = stored.map_err(|NotMade { cause, end }| {
                 match end {
@@ -153,7 +156,9 @@ impl Handle<Create> for Registry {
                 }
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
                 registry.world.events.record(&record, EventKind::SessionCreated, data);
-                let view = registry.admit_session(record, Origin::New(storage_state, claim), ctx);
+                let origin = Origin::New(storage_state, claim);
+                let admit = || registry.admit_session(record, origin, ctx);
+                let view = traces::call_within(trace, admit);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });

@@ -25,6 +25,7 @@ use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::domain::run::RunStatus;
 use crate::domain::session::{Failure, SessionStatus};
+use crate::traces;
 
 impl Run {
     /// Stores that the run waits for `session`, and then waits for it.
@@ -234,6 +235,9 @@ impl Run {
         let stop = CancellationToken::new();
         // A task of its own: a panic in it becomes an outcome here, and cannot stop the actor.
         let executing = work.execute(job, host, stop.clone());
+        let has_failed = |finished: &Finished| finished.failure.is_some();
+        let executing = traces::spanned("execute run", has_failed, executing);
+        let executing = traces::within(self.trace.clone(), executing);
         let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
         self.enter(Phase::Driving { stop, abort: task.abort_handle() });
         ctx.spawn(task.into_actor(self).map(|outcome, run, ctx| run.on_executed(outcome, ctx)));

@@ -60,6 +60,7 @@ use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
+use crate::traces::{self, Trace};
 use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.
@@ -106,6 +107,8 @@ pub struct Run {
     world: Arc<World>,
     name: Name,
     span: Span,
+    /// The trace of the request that started it.
+    trace: Option<Trace>,
     registry: Arc<dyn Node>,
     phase: Phase,
     /// The run's row as it is stored.
@@ -152,6 +155,7 @@ impl Run {
         let run = Self {
             name: Name::from(id.to_string().as_str()),
             span: tracing::info_span!("run", run.id = %id),
+            trace: traces::current(),
             registry,
             phase: Phase::Preparing,
             record,

@@ -27,6 +27,7 @@ use crate::domain::profile::{ProfileAccess, ProfileRecord, ProfileUse};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
+use crate::http::counting;
 use crate::http::egress::EgressRequest;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
@@ -199,6 +200,7 @@ async fn make(
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+            counting::waits();
             let _ = timeout(wait, settled).await; // On a timeout: still `created`.
             unclaimed.claimed();
             view.borrow().clone()
