@@ -294,6 +294,27 @@ async fn rejected(mut answer: Response) -> u64 {
     u64::try_from(rejected).unwrap_or(0)
 }
 
+/// Spans that nothing exports, for measurements.
+#[derive(Debug)]
+pub struct Unexported(mpsc::Receiver<Finished>);
+
+impl Unexported {
+    /// Takes the spans that wait, and returns their number.
+    pub fn discard(&mut self) -> usize {
+        std::iter::from_fn(|| self.0.try_recv().ok()).count()
+    }
+}
+
+impl Traces {
+    /// A source of traces without a collector, which keeps every trace: for measurements.
+    pub fn unexported() -> (Self, Unexported) {
+        let (queue, spans) = mpsc::channel(MOST_WAITING);
+        let figures = Figures::default();
+        let sink = Sink { queue, ratio: 1.0, parent_decides: false, figures };
+        (Self(Some(Arc::new(sink))), Unexported(spans))
+    }
+}
+
 #[cfg(test)]
 impl Sink {
     /// A sink without an exporter, and the spans that it is sent.

@@ -28,7 +28,7 @@ use std::time::Instant;
 use tokio::task_local;
 
 pub use context::Remote;
-pub use export::{Exporter, Figures, NotStarted};
+pub use export::{Exporter, Figures, NotStarted, Unexported};
 pub use settings::Settings;
 
 use context::{SpanId, TraceId};
@@ -261,14 +261,14 @@ impl Span {
         }
     }
 
-    /// Adds an attribute.
+    /// Adds an attribute to those that the span has.
     pub fn set(&mut self, key: &'static str, value: Value) {
         if let Some(content) = &mut self.content {
             content.attributes.push((key, value));
         }
     }
 
-    /// Ends the span.
+    /// Ends the span now, and sends it.
     pub fn end(mut self, has_failed: bool) {
         self.finish(has_failed);
     }

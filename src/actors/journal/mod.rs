@@ -7,6 +7,7 @@
 //! The journal keeps the summary that a message's type makes, never the message itself, so that no
 //! secrets get here.
 
+mod filter;
 mod lineage;
 mod spans;
 mod tail;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing::error;
 
+pub use filter::Filter;
 pub use lineage::{Consequence, Lineage};
 use tail::Tail;
 pub use tail::{Follower, Tailed};
@@ -275,54 +277,6 @@ struct ActorState {
     messages: u64,
 }
 
-/// The conditions of an operator's query for messages. A condition that is `None` matches all.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// The actor that sent or received it.
-    pub actor: Option<String>,
-    /// The session that it concerns.
-    pub session: Option<SessionId>,
-    /// The run that it concerns.
-    pub run: Option<RunId>,
-    /// The organization that it concerns.
-    pub organization: Option<OrganizationId>,
-    /// The least time from the sending to the answer.
-    pub slower_than: Option<Duration>,
-    /// A text in its names, its note or its summary.
-    pub text: Option<String>,
-    /// The kind of message.
-    pub kind: Option<String>,
-    /// The outcome; `pending` matches messages without one.
-    pub outcome: Option<String>,
-    /// The earliest time of sending.
-    pub since: Option<DateTime<Utc>>,
-    /// The exclusive upper bound of the id: the cursor of a page.
-    pub before: Option<i64>,
-}
-
-impl Filter {
-    fn matches(&self, record: &Record) -> bool {
-        let Record { sent, .. } = record;
-        let outcome = |wanted: &String| {
-            let outcome = record.course.lock().outcome;
-            wanted == outcome.map_or("pending", Outcome::as_str)
-        };
-        self.before.is_none_or(|before| record.id < before)
-            && self.since.is_none_or(|since| record.enqueued_at >= since)
-            && self.session.is_none_or(|session| sent.about.session == Some(session))
-            && self.run.is_none_or(|run| sent.about.run == Some(run))
-            && self.kind.as_ref().is_none_or(|kind| sent.kind == kind)
-            && self
-                .actor
-                .as_ref()
-                .is_none_or(|actor| *sent.sender == **actor || *sent.receiver == **actor)
-            && self.organization.is_none_or(|it| sent.about.organization == Some(it))
-            && self.outcome.as_ref().is_none_or(outcome)
-            && self.slower_than.is_none_or(|least| record.took() >= least)
-            && self.text.as_ref().is_none_or(|text| record.contains(text))
-    }
-}
-
 /// The number of messages that a journal keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
@@ -391,6 +345,23 @@ impl Journal {
 
     /// The newest messages that match, newest first.
     pub fn messages(&self, filter: &Filter, limit: usize) -> Vec<Entry> {
+        self.exported(filter, limit).collect()
+    }
+
+    /// The messages that match among the latest of the server, newest first.
+    pub fn latest(&self, among: usize, filter: &Filter, limit: usize) -> Vec<Entry> {
+        let latest: Vec<_> = self.ring.lock().iter().rev().take(among).cloned().collect();
+        let matching = latest.iter().filter(|record| filter.matches(record));
+        matching.take(limit).map(|record| record.entry()).collect()
+    }
+
+    /// The newest messages that match, newest first. An entry is made when it is taken, so that an export of all has
+    /// them in memory once.
+    pub fn exported(
+        &self,
+        filter: &Filter,
+        limit: usize,
+    ) -> impl Iterator<Item = Entry> + Send + use<> {
         let mut found: BTreeMap<i64, Arc<Record>> = BTreeMap::new();
         let mut add = |ring: Vec<Arc<Record>>| {
             let newest = ring.into_iter().rev();
@@ -405,7 +376,7 @@ impl Journal {
             let ring = log.state.lock().ring.iter().cloned().collect();
             add(ring);
         }
-        found.values().rev().take(limit).map(|record| record.entry()).collect()
+        found.into_values().rev().take(limit).map(|record| record.entry())
     }
 
     /// The newest messages to a living actor, newest first; none if there is no such actor.
@@ -448,7 +419,7 @@ impl Journal {
     }
 
     /// Records that an actor has started.
-    pub(super) fn enter(&self, name: &Name, kind: &'static str) {
+    pub fn enter(&self, name: &Name, kind: &'static str) {
         let log = ActorLog { kind, started_at: self.clock.now(), state: Mutex::default() };
         self.actors.insert(name.clone(), Arc::new(log));
     }
@@ -519,6 +490,24 @@ impl Journal {
         let entry = self.open(sent);
         entry.started();
         entry.ended(outcome, note);
+    }
+
+    /// Records a message to an actor as if it were sent, handled and answered at once: the cost of a message without
+    /// the actor, for measurements.
+    pub fn rehearse(self: &Arc<Self>, sender: &Name, actor: &Name, about: About, summary: Value) {
+        let entry = self.open(Sent {
+            kind: "rehearsal",
+            sender: sender.clone(),
+            receiver: actor.clone(),
+            about,
+            cause: None,
+            summary,
+            audited: false,
+            requester: None,
+            trace: traces::current(),
+        });
+        entry.started();
+        entry.ended(Outcome::Done, None);
     }
 
     /// Follows the messages that end from now on.
