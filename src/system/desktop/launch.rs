@@ -282,8 +282,8 @@ impl Launch for Desktops {
         Some(Arc::clone(&self.0.metrics))
     }
 
-    fn programs(&self, session: SessionId) -> Vec<ProgramReport> {
-        self.directory(session).programs_examined()
+    fn programs(&self, session: SessionId, with_logs: bool) -> Vec<ProgramReport> {
+        self.directory(session).programs_examined(with_logs)
     }
 
     fn extensions(&self) -> Extensions {
