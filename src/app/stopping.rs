@@ -68,9 +68,9 @@ pub(super) struct Stop {
 async fn end_what_is_left(world: &World) {
     let left = world.views.all_sessions().into_iter().map(|view| view.record.id);
     let ended = left.map(|session| async move {
-        warn!("session {session} did not close in time; its processes are killed");
+        warn!(session.id = %session, "session {session} did not close in time; its processes are killed");
         for what in world.launcher.sweep(session, Files::AsSet).await {
-            error!("left behind by session {session}: {what}");
+            error!(session.id = %session, "left behind by session {session}: {what}");
         }
     });
     join_all(ended).await;

@@ -3,14 +3,13 @@
 //! It has the template of the route and never the path, whose segments may be secrets, nor the query. The client's
 //! own trace is continued, see [`Traces::of_request`](crate::traces::Traces::of_request).
 
-use actix_web::HttpRequest;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderName;
 use actix_web::http::{Method, StatusCode};
 
 use super::front::Front;
-use super::{quotas, request_id};
+use super::{quotas, request_id, subject};
 use crate::domain::about::About;
 use crate::traces::{Kind, Span, Value};
 
@@ -49,21 +48,12 @@ pub(super) fn end<B: MessageBody>(
     }
     span.set("http.response.status_code", Value::Number(i64::from(status.as_u16())));
     if let Some(answer) = answer {
-        span.about(about(answer.request()));
+        let request = answer.request();
+        span.about(About { organization: quotas::admitted(request), ..subject::of(request) });
         let id = answer.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok());
         if let Some(id) = id {
             span.set("greenroom.request.id", Value::Text(id.to_owned()));
         }
     }
     span.end(status.is_server_error());
-}
-
-/// The subject of a request: its organization, and the session and run that its path names.
-fn about(request: &HttpRequest) -> About {
-    let mut about = About { organization: quotas::admitted(request), ..About::default() };
-    for (_, value) in request.match_info().iter() {
-        about.session = about.session.or_else(|| value.parse().ok());
-        about.run = about.run.or_else(|| value.parse().ok());
-    }
-    about
 }

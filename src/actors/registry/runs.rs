@@ -137,7 +137,7 @@ impl Registry {
         let address = address.downgrade();
         let cancels = async move {
             if !receipt.heard().await {
-                info!("run {id} is canceled: its client left before the answer");
+                info!(run.id = %id, "run {id} is canceled: its client left before the answer");
                 let why = "its client left before the answer";
                 let _ = address.ask(Cancel { why: why.to_owned() }).await;
             }
@@ -165,7 +165,7 @@ impl Registry {
         let name = Name::from(id.to_string().as_str());
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.runs.insert(id, Resides { organization, address });
-        info!("run {id} starts");
+        info!(run.id = %id, "run {id} starts");
         view
     }
 
@@ -177,7 +177,7 @@ impl Registry {
             return;
         }
 
-        error!("the actor of run {id} has ended without finishing it");
+        error!(run.id = %id, "the actor of run {id} has ended without finishing it");
         let record = view.map(|view| view.borrow().record.clone());
         let session = record.as_ref().and_then(|record| record.session);
         let resides = session.and_then(|session| self.sessions.get(&session));
@@ -186,7 +186,7 @@ impl Registry {
             let evicted = resides.address.ask(Evict { occupant });
             ctx.spawn(evicted.into_actor(self).map(move |evicted, _, _| {
                 if !matches!(evicted, Ok(Ok(()))) {
-                    warn!("the session of run {id} is not released until its lease lapses");
+                    warn!(run.id = %id, "the session of run {id} is not released until its lease lapses");
                 }
             }));
         }
@@ -222,7 +222,7 @@ impl Registry {
                 let data = json!({ "status": RunStatus::Failed });
                 registry.world.events.record(subject, EventKind::RunEnded, data);
             }
-            Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
+            Err(cause) => warn!(run.id = %id, "the end of run {id} is not stored: {cause}"),
         }));
     }
 }

@@ -298,7 +298,7 @@ impl Registry {
         ctx.spawn(work.into_actor(self).map(move |stored, registry, _| {
             registry.sessions_coming.remove(&id);
             if let Err(cause) = stored {
-                warn!("session {id} was not made, and its end is not stored: {cause}");
+                warn!(session.id = %id, "session {id} was not made, and its end is not stored: {cause}");
             }
         }));
     }
@@ -309,7 +309,7 @@ impl Registry {
         let address = address.downgrade();
         let closes = async move {
             if !receipt.heard().await {
-                info!("session {id} is closed: its client left before the answer");
+                info!(session.id = %id, "session {id} is closed: its client left before the answer");
                 let _ = address.ask(Close { status: SessionStatus::Completed }).await;
             }
         };
@@ -334,7 +334,7 @@ impl Registry {
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.sessions.insert(id, Resides { organization, address });
         self.world.views.add_session(view.clone());
-        info!("session {id} starts");
+        info!(session.id = %id, "session {id} starts");
         view
     }
 
@@ -343,7 +343,7 @@ impl Registry {
     fn on_broken(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
         let broken = self.broken.entry(id).or_default();
         *broken += 1;
-        error!("the actor of session {id} has ended without closing it, {broken} times so far");
+        error!(session.id = %id, "the actor of session {id} has ended without closing it, {broken} times so far");
         if *broken > MOST_BROKEN {
             return self.clean_up_orphan(id, Some(organization), ctx);
         }
@@ -363,7 +363,7 @@ impl Registry {
             }
             Ok(Some(_) | None) => registry.clean_up_orphan(id, Some(organization), ctx),
             Err(cause) => {
-                warn!("session {id} is not restarted yet, its row cannot be read: {cause}");
+                warn!(session.id = %id, "session {id} is not restarted yet, its row cannot be read: {cause}");
                 ctx.run_later(READ_AGAIN, move |registry, ctx| {
                     registry.restart(id, organization, ctx);
                 });
@@ -392,7 +392,7 @@ impl Registry {
         };
         let mopped = collected.then(move |left| {
             for what in left {
-                error!("left behind by session {id}: {what}");
+                error!(session.id = %id, "left behind by session {id}: {what}");
             }
             let failure =
                 Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
@@ -408,7 +408,7 @@ impl Registry {
                 let data = json!({ "status": SessionStatus::Failed });
                 registry.world.events.record(subject, EventKind::SessionEnded, data);
             }
-            Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
+            Err(cause) => warn!(session.id = %id, "the end of session {id} is not stored: {cause}"),
         }));
     }
 }

@@ -8,7 +8,7 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::Value;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, field, info, warn};
 
 use super::host::RunHost;
 use super::work::Taken;
@@ -227,6 +227,7 @@ impl Run {
         if self.ending.is_some() {
             return self.finish(ctx);
         }
+        self.span.record("session.id", field::display(session));
         info!(parent: &self.span, "run {} drives {session}", self.record.id);
         let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
         let job = WorkContext { run: self.record.id, session };

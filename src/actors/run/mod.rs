@@ -37,7 +37,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
+use tracing::{Span, field};
 
 pub use self::assignment::Assignment;
 pub(in crate::actors) use self::ending::close_own;
@@ -154,7 +154,7 @@ impl Run {
         let (view, published) = watch::channel(view);
         let run = Self {
             name: Name::from(id.to_string().as_str()),
-            span: tracing::info_span!("run", run.id = %id),
+            span: tracing::info_span!("run", run.id = %id, session.id = field::Empty),
             trace: traces::current(),
             registry,
             phase: Phase::Preparing,

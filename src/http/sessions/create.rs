@@ -253,7 +253,7 @@ impl Unclaimed {
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(session) = self.id.take() else { return };
-        tracing::info!("session {session} is closed: its client left before the answer");
+        tracing::info!(session.id = %session, "session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
         drop(self.registry.ask(route)); // The outcome is stored.
