@@ -351,13 +351,15 @@ pub fn load(
     if let Some(path) = named.or_else(|| usual.exists().then_some(usual)) {
         layers.file(path)?;
     }
+    // Keys as variables write them, so that a variable of the server takes the place of these.
     for (name, key) in OPENTELEMETRY {
         if let Some(value) = environment.get(name) {
+            let key = key.to_uppercase();
             layers.variable(name, &key.split('.').collect::<Vec<_>>(), value.to_owned());
         }
     }
     for (name, value) in environment.collector_headers() {
-        layers.variable(OPENTELEMETRY_HEADERS, &["traces", "headers", &name], value);
+        layers.variable(OPENTELEMETRY_HEADERS, &["TRACES", "HEADERS", &name], value);
     }
     layers.environment("GREENROOM_", &environment.0, SHORT_NAMES, NOT_SETTINGS);
     layers.flags(flags);

@@ -287,15 +287,17 @@ impl Drop for Span {
     }
 }
 
-/// Runs `work` as a span of the current trace, if there is one; what it causes is below that span.
+/// Runs `work` as a span of the current trace about this subject, if there is one; what it causes is below that span.
 pub async fn spanned<T>(
     name: &'static str,
+    about: About,
     has_failed: impl FnOnce(&T) -> bool,
     work: impl Future<Output = T>,
 ) -> T {
-    let Some(span) = Span::begin(Kind::Internal, || name.into(), Vec::new) else {
+    let Some(mut span) = Span::begin(Kind::Internal, || name.into(), Vec::new) else {
         return work.await;
     };
+    span.about(about);
     let answer = span.trace().scope(work).await;
     span.end(has_failed(&answer));
     answer

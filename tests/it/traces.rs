@@ -214,9 +214,10 @@ async fn a_collector_that_hangs_holds_up_neither_requests_nor_the_end() {
     let server = traced(Setup::fakes(), &collector).start().await;
     let id = server.client.session_id().await;
     collector.once(1).await;
+    let lease = Lease::of(&server.client.begin(&id, "ann", 60).await.ok());
     for turn in 0..100 {
         let asked = Instant::now();
-        server.client.begin(&id, "ann", 60).await.ok();
+        server.client.heartbeat(&id, &lease).await.ok();
         assert!(asked.elapsed() < Duration::from_secs(5), "{turn}: {:?}", asked.elapsed());
     }
     assert_eq!(collector.received().len(), 1, "one request at a time");

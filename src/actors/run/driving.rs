@@ -13,6 +13,7 @@ use tracing::{Instrument as _, field, info, warn};
 use super::host::RunHost;
 use super::work::Taken;
 use super::{Ending, Finished, Lease, Phase, Run, WorkContext, failed};
+use crate::actors::journal::About;
 use crate::actors::registry::{Route, RouteError, awake};
 use crate::actors::session::{
     Begin, Beginner, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
@@ -236,8 +237,13 @@ impl Run {
         let stop = CancellationToken::new();
         // A task of its own: a panic in it becomes an outcome here, and cannot stop the actor.
         let executing = work.execute(job, host, stop.clone());
+        let about = About {
+            organization: Some(self.record.organization),
+            session: Some(session),
+            run: Some(self.record.id),
+        };
         let has_failed = |finished: &Finished| finished.failure.is_some();
-        let executing = traces::spanned("execute run", has_failed, executing);
+        let executing = traces::spanned("execute run", about, has_failed, executing);
         let executing = traces::within(self.trace.clone(), executing);
         let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
         self.enter(Phase::Driving { stop, abort: task.abort_handle() });

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info};
 
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::journal::About;
 use crate::actors::profiles;
 use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
@@ -118,7 +119,8 @@ impl Session {
             };
             launched.map(|desktop| (desktop, version))
         };
-        let work = traces::spanned("start browser", Result::is_err, work);
+        let about = About { organization: Some(organization), session: Some(session), run: None };
+        let work = traces::spanned("start browser", about, Result::is_err, work);
         let work = traces::within(self.trace.clone(), work);
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| {
