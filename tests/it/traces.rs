@@ -40,7 +40,12 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |attribute: &KeyValue| match attribute.value.clone().unwrap().value.unwrap() {
         Any::StringValue(text) => text,
         Any::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
+        other @ (Any::BoolValue(_)
+        | Any::DoubleValue(_)
+        | Any::ArrayValue(_)
+        | Any::KvlistValue(_)
+        | Any::BytesValue(_)
+        | Any::StringValueStrindex(_)) => format!("{other:?}"),
     };
     attributes.iter().map(|attribute| (attribute.key.clone(), text(attribute))).collect()
 }
