@@ -7,6 +7,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "the inputs are constant, and a panic is a failed measurement"
 )]
 
@@ -176,37 +177,113 @@ mod locator {
     }
 }
 
-/// The record of one message between actors.
+/// The record of one message between actors, from its sending to its answer. The rings are full, as those of a
+/// server are after its first minutes.
 mod journal {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use greenroom::actors::clock::Clock;
-    use greenroom::actors::journal::{Capacity, FileChange, Journal, Outcome};
-    use greenroom::domain::ids::{Mint, OrganizationId};
+    use greenroom::actors::journal::{About, Capacity, FileChange, Filter, Journal, Name, Outcome};
+    use greenroom::domain::ids::{Mint, OrganizationId, SessionId};
+    use greenroom::traces::Traces;
     use serde_json::json;
 
-    use super::{Arc, Bencher};
+    use super::{Arc, Bencher, ItemsCount};
 
-    fn record(journal: &Arc<Journal>) {
-        let change = FileChange {
-            kind: "bench",
-            sender: "http",
-            receiver: "bench",
-            organization: OrganizationId::from(1),
-            summary: json!({ "name": "file.txt", "bytes": 812 }),
-        };
-        journal.record(change, Outcome::Done, None);
+    /// The number of sessions that get messages.
+    const SESSIONS: u64 = 20;
+
+    const CAPACITY: Capacity = Capacity { server: 20_000, actor: 200 };
+
+    /// A journal of sessions, and the senders of messages to them.
+    struct Server {
+        journal: Arc<Journal>,
+        sender: Name,
+        actors: Vec<(Name, About)>,
+        next: AtomicUsize,
     }
 
-    /// Into a ring that is full, as that of a server is after its first minutes. The audit trail is received.
-    #[divan::bench]
+    impl Server {
+        fn new(traces: Traces) -> Self {
+            let (journal, _trail) = Journal::new(Clock::start(), Mint::new(1), CAPACITY, traces);
+            let actors = (1..=SESSIONS).map(|number| {
+                let session = SessionId::from(number);
+                let name = Name::from(session.to_string().as_str());
+                journal.enter(&name, "session");
+                let organization = Some(OrganizationId::from(1));
+                (name, About { organization, session: Some(session), run: None })
+            });
+            let actors = actors.collect();
+            let server = Self { journal, sender: "http".into(), actors, next: AtomicUsize::new(0) };
+            (0..CAPACITY.server).for_each(|_| server.message());
+            server
+        }
+
+        /// Records a message to the next session.
+        fn message(&self) {
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let (name, about) = &self.actors[next % self.actors.len()];
+            let summary = json!({ "runnable_id": "ann", "ttl_seconds": 60 });
+            self.journal.rehearse(&self.sender, name, *about, summary);
+        }
+    }
+
+    #[divan::bench(threads = [1, 2, 20])]
     fn one_message(bencher: Bencher) {
-        let capacity = Capacity { server: 20_000, actor: 200 };
-        let (journal, mut trail) = Journal::new(Clock::start(), Mint::new(1), capacity);
-        for _ in 0..capacity.server {
-            record(&journal);
+        let server = Server::new(Traces::default());
+        bencher.counter(ItemsCount::new(1_usize)).bench(|| server.message());
+    }
+
+    /// With an operator who follows the live tail and is too slow for it.
+    #[divan::bench(threads = [1, 2, 20])]
+    fn followed(bencher: Bencher) {
+        let server = Server::new(Traces::default());
+        let _follower = server.journal.follow(Filter::default());
+        bencher.counter(ItemsCount::new(1_usize)).bench(|| server.message());
+    }
+
+    /// With a span for each message. Their export is not part of it.
+    #[divan::bench]
+    fn traced(bencher: Bencher) {
+        let (traces, mut spans) = Traces::unexported();
+        let server = Server::new(traces);
+        bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+            server.message();
+            spans.discard()
+        });
+    }
+
+    /// With traces of which sampling leaves out this one.
+    #[divan::bench]
+    fn left_out(bencher: Bencher) {
+        let server = Server::new(Traces::default());
+        let left_out = Some(greenroom::traces::Trace::LeftOut);
+        bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+            greenroom::traces::call_within(left_out.clone(), || server.message());
+        });
+    }
+
+    /// A change of files, which is an event of the audit trail too. The trail is received.
+    #[divan::bench]
+    fn audited(bencher: Bencher) {
+        let (journal, mut trail) =
+            Journal::new(Clock::start(), Mint::new(1), CAPACITY, Traces::default());
+        let record = || {
+            let change = FileChange {
+                kind: "bench",
+                sender: "http",
+                receiver: "bench",
+                organization: OrganizationId::from(1),
+                summary: json!({ "name": "file.txt", "bytes": 812 }),
+            };
+            journal.record(change, Outcome::Done, None);
+        };
+        for _ in 0..CAPACITY.server {
+            record();
             let _stored = trail.try_recv();
         }
         bencher.bench_local(|| {
-            record(&journal);
+            record();
             trail.try_recv()
         });
     }

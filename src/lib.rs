@@ -6,6 +6,7 @@
 pub mod domain;
 pub mod metrics;
 pub mod schema;
+pub mod traces;
 
 pub mod db;
 pub mod egress;

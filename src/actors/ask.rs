@@ -21,6 +21,7 @@ use tokio::task_local;
 use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
 use super::receipt::{Hearing, Receipt};
 use super::requester::Requester;
+use crate::traces::{self, Trace};
 
 task_local! {
     /// The origin of the current code: the actor, and the message that it handles.
@@ -181,13 +182,20 @@ where
     let requester = entry.requester();
     let origin =
         Origin { actor: entry.receiver().clone(), message: entry.id(), receipt, requester };
-    let answering = ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx));
-    Box::pin(ORIGIN.scope(origin, async move {
+    let trace = entry.trace();
+    let answering = traces::call_within(trace.clone(), || {
+        ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx))
+    });
+    let handling = ORIGIN.scope(origin, async move {
         let answer = answering.await;
         let (outcome, note) = answer.outcome();
         entry.ended(outcome, note);
         answer
-    }))
+    });
+    match trace {
+        Some(trace) => Box::pin(trace.scope(handling)),
+        None => Box::pin(handling),
+    }
 }
 
 /// The name of an actor, the subject of its messages, and the user of its address, for the journal.
@@ -197,6 +205,8 @@ struct Label {
     about: About,
     user: Name,
     journal: Arc<Journal>,
+    /// The trace of messages that are sent outside of every other trace.
+    trace: Option<Trace>,
 }
 
 impl Label {
@@ -223,7 +233,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     /// empty.
     pub(super) fn new(inner: Addr<A>, name: Name, about: About, journal: Arc<Journal>) -> Self {
         let user = Name::from("server");
-        Self { inner, label: Label { name, about, user, journal } }
+        Self { inner, label: Label { name, about, user, journal, trace: None } }
     }
 
     /// The same address on behalf of `user`. `user` is the sender of messages that are sent outside
@@ -300,7 +310,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     }
 
     fn envelope<M: Ask>(&self, message: M, receipt: Receipt) -> Envelope<M> {
-        let Label { name, about, user, journal } = &self.label;
+        let Label { name, about, user, journal, trace } = &self.label;
         let origin = ORIGIN.try_with(Origin::clone).ok();
         let (sender, cause, requester) = match origin {
             Some(Origin { actor, message, requester, .. }) => (actor, Some(message), requester),
@@ -315,6 +325,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             summary: message.summary(),
             audited: M::AUDITED,
             requester,
+            trace: traces::current().or_else(|| trace.clone()),
         });
         Envelope { message, entry, receipt }
     }
@@ -344,6 +355,12 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
         Self { inner: self.inner.clone(), label: self.label.used_by(user) }
+    }
+
+    /// The same address for an actor whose messages belong to `trace`, unless it sends them in another.
+    #[must_use]
+    pub(super) fn within(self, trace: Option<Trace>) -> Self {
+        Self { inner: self.inner, label: Label { trace, ..self.label } }
     }
 
     /// Sends a message as [`Address::ask`] does; an actor that has ended is [`Unanswered::Gone`].

@@ -143,7 +143,7 @@ pub async fn finish_films(world: &World, organization: OrganizationId, session: 
             Err(cause) => Err(cause),
         };
         if let Err(cause) = stored {
-            warn!("no {} {} of session {session}: {cause}", kind.artifact_type, kind.id);
+            warn!(session.id = %session, "no {} {} of session {session}: {cause}", kind.artifact_type, kind.id);
         }
     }
 }

@@ -47,6 +47,7 @@ use crate::system::desktop::{AdoptError, Desktop, Directories, Files, Launch, La
 use crate::system::film::{self, Films};
 use crate::system::objects::Objects;
 use crate::system::python::Python;
+use crate::traces::Traces;
 use crate::workflow;
 use crate::workflow::host::Devtools;
 
@@ -86,7 +87,7 @@ impl Stage {
     pub fn new(outside: Outside) -> Self {
         let clock = Clock::start();
         let capacity = Capacity { server: 1000, actor: 50 };
-        let (journal, _trail) = Journal::new(clock, Mint::new(2), capacity);
+        let (journal, _trail) = Journal::new(clock, Mint::new(2), capacity, Traces::default());
         let (events, recorded) = Events::new(clock);
         let rows = Arc::new(Rows::default());
         let desktops = Arc::new(Desktops {

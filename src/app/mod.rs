@@ -68,6 +68,7 @@ use crate::system::film::Films;
 use crate::system::objects::Objects;
 use crate::system::python::Python;
 use crate::system::stand_ins::StandIns;
+use crate::traces::Traces;
 
 /// The options of a single start, which are not settings of the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,9 +129,11 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         server: settings.sessions.journal_messages,
         actor: settings.sessions.journal_messages_of_actor,
     };
-    let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
-    let (events, pending) = Events::new(clock);
     let runtime = Handle::current();
+    let (traces, exporter) = Traces::start(&settings.traces, &node.to_string(), &runtime)
+        .context("traces cannot be exported (traces)")?;
+    let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity, traces);
+    let (events, pending) = Events::new(clock);
     let limits = settings.limits.clone();
     let desktops =
         Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
@@ -217,6 +220,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         filling,
         auditing,
         storing_events,
+        exporter,
         db,
         arbiters,
     };

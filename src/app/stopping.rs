@@ -7,8 +7,8 @@
 //! 3. The HTTP server stops: it takes no more connections, ends idle ones, and others after their answer.
 //! 4. Runs are canceled and all sessions are closed at once, or left to the next server if that
 //!    is configured. The same happens to the desktops of the pool.
-//! 5. The remaining audit events and events are written, the database closes, and the arbiters
-//!    are joined.
+//! 5. The remaining audit events and events are written, the remaining spans are sent, the database closes,
+//!    and the arbiters are joined.
 //!
 //! A second signal skips every wait for clients and runs. Browsers still close by themselves, which
 //! takes a fraction of a second and preserves their logins.
@@ -34,12 +34,16 @@ use crate::config;
 use crate::db::Db;
 use crate::http::connections::Connections;
 use crate::system::desktop::Files;
+use crate::traces::Exporter;
 
 /// The longest time for writing the remaining audit events and events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest time for the answers that are being sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// The longest time for sending the remaining spans of traces to their collector.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns the number of signals received so far.
 pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
@@ -62,6 +66,7 @@ pub(super) struct Stop<'a> {
     pub(super) filling: Task,
     pub(super) auditing: Task,
     pub(super) storing_events: Task,
+    pub(super) exporter: Exporter,
     pub(super) db: Db,
     pub(super) arbiters: Vec<Arbiter>,
 }
@@ -70,9 +75,9 @@ pub(super) struct Stop<'a> {
 async fn end_what_is_left(world: &World) {
     let left = world.views.all_sessions().into_iter().map(|view| view.record.id);
     let ended = left.map(|session| async move {
-        warn!("session {session} did not close in time; its processes are killed");
+        warn!(session.id = %session, "session {session} did not close in time; its processes are killed");
         for what in world.launcher.sweep(session, Files::AsSet).await {
-            error!("left behind by session {session}: {what}");
+            error!(session.id = %session, "left behind by session {session}: {what}");
         }
     });
     join_all(ended).await;
@@ -86,8 +91,8 @@ pub(super) async fn until_told(
     let signaled = signals.wait_for(|count| *count > 0).await;
     signaled.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
-    let Stop { data, server, connections, filling, auditing, storing_events, db, arbiters, .. } =
-        stop;
+    let Stop { data, server, connections, filling, auditing, storing_events, .. } = stop;
+    let Stop { exporter, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
@@ -140,6 +145,7 @@ pub(super) async fn until_told(
     if timeout(FLUSH_TIMEOUT, flushing).await.is_err() {
         warn!("the last events are not stored");
     }
+    exporter.finish(EXPORT_TIMEOUT).await;
     db.close();
     info!("stopped");
     Ok(())

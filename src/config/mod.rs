@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 pub use isolation::{Egress, Isolation};
@@ -24,7 +25,7 @@ use crate::domain::browser_flags::BrowserChoices;
 use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
 use crate::service::webhooks;
-use crate::{actors, db, http, system, workflow};
+use crate::{actors, db, http, system, traces, workflow};
 use layers::Layers;
 
 /// All settings of the server.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub egress: Egress,
     /// The shutdown of the server.
     pub stop: Stop,
+    /// Traces of requests, for a collector.
+    pub traces: traces::Settings,
 }
 
 impl Default for Settings {
@@ -92,6 +95,7 @@ impl Default for Settings {
             isolation: Isolation::default(),
             egress: Egress::default(),
             stop: Stop::default(),
+            traces: traces::Settings::default(),
         }
     }
 }
@@ -194,6 +198,7 @@ impl Checked for Settings {
         wrong.extend(within("retention", self.retention.problems()));
         wrong.extend(within("egress", self.egress.problems()));
         wrong.extend(within("isolation", self.isolation.problems()));
+        wrong.extend(within("traces", self.traces.problems()));
         wrong.extend(within("pool", self.pool.problems(&self.browsers().executables)));
         wrong
     }
@@ -255,6 +260,16 @@ pub const SHORT_NAMES: &[(&str, &str)] = &[
     ("GREENROOM_METRICS_KEY", "keys.metrics"),
 ];
 
+/// The variables of OpenTelemetry that are read, which are common to many programs. Those of this server override
+/// them.
+const OPENTELEMETRY: &[(&str, &str)] = &[
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
+    ("OTEL_SERVICE_NAME", "traces.service_name"),
+];
+
+/// The variable with headers for the collector: `name=value,name=value`, with percent-encoded values.
+const OPENTELEMETRY_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+
 /// Variables that are not settings: of the command line, the logs, and the marker of desktops.
 const NOT_SETTINGS: &[&str] = &[
     CONFIG_VARIABLE,
@@ -296,6 +311,15 @@ impl Environment {
         self.get(LOG_VARIABLE)
     }
 
+    /// Returns the headers for the collector of traces. What is no header is left out.
+    fn collector_headers(&self) -> Vec<(String, String)> {
+        let given = self.get(OPENTELEMETRY_HEADERS).unwrap_or_default();
+        let pairs = given.split(',').filter_map(|pair| pair.split_once('='));
+        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
+        let headers = pairs.map(|(name, value)| (decoded(name), decoded(value)));
+        headers.filter(|(name, _)| !name.is_empty()).collect()
+    }
+
     /// Returns `greenroom` in the user's data directory, as defined by the XDG base directories.
     fn data_directory(&self) -> Option<PathBuf> {
         let absolute = |name| self.get(name).map(Path::new).filter(|path| path.is_absolute());
@@ -326,6 +350,16 @@ pub fn load(
     let usual = Path::new(USUAL_FILE);
     if let Some(path) = named.or_else(|| usual.exists().then_some(usual)) {
         layers.file(path)?;
+    }
+    // Keys as variables write them, so that a variable of the server takes the place of these.
+    for (name, key) in OPENTELEMETRY {
+        if let Some(value) = environment.get(name) {
+            let key = key.to_uppercase();
+            layers.variable(name, &key.split('.').collect::<Vec<_>>(), value.to_owned());
+        }
+    }
+    for (name, value) in environment.collector_headers() {
+        layers.variable(OPENTELEMETRY_HEADERS, &["TRACES", "HEADERS", &name], value);
     }
     layers.environment("GREENROOM_", &environment.0, SHORT_NAMES, NOT_SETTINGS);
     layers.flags(flags);
@@ -360,6 +394,27 @@ mod tests {
         assert_eq!(loaded.settings.http.listen.port(), 0);
         assert_eq!(loaded.settings.keys.operator.unwrap().expose(), "key-of-an-operator");
         assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_variables_of_opentelemetry_hold_unless_a_setting_of_the_server_does() {
+        let given = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20key, other=2,nonsense"),
+            ("OTEL_SERVICE_NAME", "theirs"),
+            ("GREENROOM_TRACES__SERVICE_NAME", "ours"),
+        ];
+        let loaded = load(&environment(&given), None, Vec::new()).unwrap();
+        let traces::Settings { endpoint, headers, service_name, .. } = &loaded.settings.traces;
+        assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:4318"));
+        assert_eq!(service_name, "ours");
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (&**name, value.expose())).collect();
+        assert_eq!(headers, [("other", "2"), ("x-key", "a key")]);
+        let origin = loaded.origin("traces.endpoint").to_string();
+        assert!(origin.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{origin}");
+        let shown = show::as_toml(&loaded).unwrap();
+        assert!(shown.contains("x-key") && !shown.contains("a key"), "{shown}");
     }
 
     #[test]

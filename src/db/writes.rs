@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
 use super::{
-    Db, artifacts, audit_events, blocks, organizations, profiles, runs, sessions, workflows,
+    Db, Pools, artifacts, audit_events, blocks, organizations, profiles, runs, sessions, workflows,
 };
 use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
@@ -20,10 +20,36 @@ use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord
 use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec};
+use crate::traces::{Kind, Span, Value};
 
 /// Converts the error of a query to that of the store, where it is not one already.
 fn stored<T, E: Into<StoreError>>(outcome: Result<T, E>) -> Result<T, StoreError> {
     outcome.map_err(Into::into)
+}
+
+/// The same work as a span of the current trace, named after the operation. Nothing of its arguments is in the
+/// span, which is sent when the write is durable.
+fn traced<T, F>(db: &Db, operation: &'static str, work: F) -> Stored<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let attributes = || {
+        let system = match &*db.pools {
+            Pools::Sqlite(_) => "sqlite",
+            Pools::Postgres(_) => "postgresql",
+        };
+        let operation = Value::Word(operation);
+        vec![("db.system.name", Value::Word(system)), ("db.operation.name", operation)]
+    };
+    match Span::begin(Kind::Client, || format!("db {operation}").into(), attributes) {
+        None => Box::pin(work),
+        Some(span) => Box::pin(async move {
+            let outcome = work.await;
+            span.end(matches!(outcome, Err(StoreError::Unavailable { .. })));
+            outcome
+        }),
+    }
 }
 
 /// Implements [`Store`] by the queries of the same arguments.
@@ -32,7 +58,8 @@ macro_rules! store {
         impl Store for Db {
             $(fn $method(&self, $($name: $type),*) -> Stored<$answer> {
                 let db = self.clone();
-                Box::pin(async move { stored($query(&db, $($name),*).await) })
+                let work = async move { stored($query(&db, $($name),*).await) };
+                traced(self, stringify!($method), work)
             })*
         }
     };

@@ -3,6 +3,7 @@
 //! Nothing here performs I/O, awaits, or reads the clock; each event carries the time that it
 //! needs. Every other floor may use this one, and this one uses none.
 
+pub mod about;
 pub mod audit;
 pub mod browser_flags;
 pub mod browser_policies;

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::caller::{Bearer, Operator, key_of};
 use super::front::Front;
 use super::problem::Problem;
+use super::subject;
 use super::validation::{FieldError, PathStep, RequestPart, is_secret};
 use crate::domain::given::{Fault, TextList, nearest};
 use crate::domain::ids::{Id, OrganizationId};
@@ -623,6 +624,7 @@ impl<T: PathIds> FromRequest for PathId<T> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        subject::note(request);
         let mut texts: Vec<String> =
             request.match_info().iter().map(|(_, text)| text.to_owned()).collect();
         let before = texts.len().saturating_sub(T::COUNT);

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
+use super::counting;
+
 /// The longest time to wait for a change.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
@@ -22,5 +24,6 @@ pub struct After {
 /// Resolves when the view has changed as `is_changed` demands, or will not change any more, or
 /// after the longest time.
 pub async fn changed<T>(mut view: watch::Receiver<T>, is_changed: impl FnMut(&T) -> bool) {
+    counting::waits();
     let _late_or_ended = timeout(LONGEST_WAIT, view.wait_for(is_changed)).await;
 }

@@ -51,6 +51,8 @@ mod settings;
 mod shares;
 pub mod static_site;
 pub mod stream;
+mod subject;
+mod traced;
 pub mod ui_session;
 mod under_way;
 pub mod validation;

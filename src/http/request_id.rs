@@ -82,7 +82,14 @@ pub async fn identify(
     let id = RequestId::given(&request).unwrap_or_else(RequestId::random);
     let method = request.method().clone();
     let target = shown_target(request.path(), request.query_string());
-    let span = info_span!("request", request.id = %id, client.address = field::Empty);
+    let span = info_span!(
+        "request",
+        request.id = %id,
+        client.address = field::Empty,
+        // Known once the path has found its route.
+        session.id = field::Empty,
+        run.id = field::Empty,
+    );
     let client = client_address(request.request());
     if let Some(client) = client {
         span.record("client.address", field::display(client));

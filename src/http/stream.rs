@@ -16,6 +16,7 @@ use super::caller::Visitor;
 use super::front::Front;
 use super::problem::Problem;
 use crate::actors::quotas::QuotaPermit;
+use crate::actors::requester::Requester;
 use crate::actors::session::{Join, ViewerKind, Watch};
 use crate::domain::quota::Quota;
 use crate::live::bridge::{self, Close, CloseCode, Socket};
@@ -97,7 +98,8 @@ impl Handshake {
             serving.await;
             drop(place);
         };
-        actix_web::rt::spawn(serving.instrument(span));
+        // Not in the trace of the request, which ends long before.
+        actix_web::rt::spawn(Requester::carried(serving).instrument(span));
         Ok(response)
     }
 

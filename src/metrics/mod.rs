@@ -81,7 +81,7 @@ impl Default for MessageMetrics {
 /// The figures of the requests of one route.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    /// The time until the head of the answer.
+    /// The time until the head of the answer, without requests that wait for others.
     pub latency: Histogram,
     /// The requests by the class of their status.
     pub classes: Counters,
@@ -231,12 +231,15 @@ impl Metrics {
         parts.flat_map(|(part, causes)| causes.all().map(|(cause, count)| (*part, cause, count)))
     }
 
-    /// Records a request: its route's template, its status and the time until the head of its answer.
-    pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+    /// Records a request: its route's template, its status and the time until the head of its answer, unless that
+    /// was not the server's time.
+    pub fn request(&self, method: &str, route: &str, status: u16, took: Option<Duration>) {
         let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
         let method = methods.into_iter().find(|known| *known == method).unwrap_or("other");
         let figures = self.routes.of(&[method, route]);
-        figures.latency.record(took);
+        if let Some(took) = took {
+            figures.latency.record(took);
+        }
         let class = match status {
             0..=199 => "1xx",
             200..=299 => "2xx",
@@ -272,8 +275,9 @@ mod tests {
     #[test]
     fn requests_are_counted_by_route_and_class() {
         let metrics = Metrics::default();
-        metrics.request("GET", "/v1/runs", 200, Duration::from_millis(3));
-        metrics.request("BREW", "/v1/runs", 503, Duration::from_millis(3));
+        metrics.request("GET", "/v1/runs", 200, Some(Duration::from_millis(3)));
+        metrics.request("GET", "/v1/runs", 200, None);
+        metrics.request("BREW", "/v1/runs", 503, Some(Duration::from_millis(3)));
         let shown: Vec<_> = metrics
             .routes
             .all()
@@ -282,7 +286,7 @@ mod tests {
                 (key.to_vec(), classes, it.latency.snapshot().count)
             })
             .collect();
-        assert!(shown.contains(&(vec!["GET".into(), "/v1/runs".into()], vec![("2xx", 1)], 1)));
+        assert!(shown.contains(&(vec!["GET".into(), "/v1/runs".into()], vec![("2xx", 2)], 1)));
         assert!(shown.contains(&(vec!["other".into(), "/v1/runs".into()], vec![("5xx", 1)], 1)));
     }
 }

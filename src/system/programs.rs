@@ -109,15 +109,16 @@ pub struct ProgramReport {
 }
 
 /// Examines the programs of one session: those that are `known`, and those that live among the
-/// processes that the file `started` names. `log` is the path of a program's log.
+/// processes that the file `started` names. `log` is the path of a program's log, if its end is wanted.
 pub fn examine(
     known: &[KnownProgram],
     started: &Path,
-    log: impl Fn(&str) -> PathBuf,
+    log: impl Fn(&str) -> Option<PathBuf>,
 ) -> Vec<ProgramReport> {
+    let tail = |name: &str| log(name).map(|path| process::tail(&path)).unwrap_or_default();
     let mut reports = Vec::new();
     for KnownProgram { name, process } in known {
-        reports.extend(report((*name).to_owned(), process, process::tail(&log(name))));
+        reports.extend(report((*name).to_owned(), process, tail(name)));
     }
     let named: Vec<i32> = known.iter().map(|known| known.process.pid).collect();
     for other in process::started(started).iter().rev().take(MOST) {
@@ -129,7 +130,7 @@ pub fn examine(
         let name = name.trim().to_lowercase();
         // A process chooses its name itself, which may lead to another file.
         let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        let tail = if is_plain { process::tail(&log(&name)) } else { Vec::new() };
+        let tail = if is_plain { tail(&name) } else { Vec::new() };
         reports.extend(report(name, other, tail));
     }
     reports
@@ -233,7 +234,7 @@ mod tests {
             KnownProgram { name: "chromium", process: own },
             KnownProgram { name: "xvfb", process: former },
         ];
-        let nowhere = |_: &str| PathBuf::from("/nonexistent");
+        let nowhere = |_: &str| Some(PathBuf::from("/nonexistent"));
         let reports = examine(&known, Path::new("/nonexistent"), nowhere);
         let [chromium, .., xvfb] = reports.as_slice() else { panic!("{reports:?}") };
         assert!(!chromium.state.is_stuck() && chromium.memory_bytes > 0, "{chromium:?}");

@@ -9,35 +9,45 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("metrics", &[]),
+    ("traces", &["domain", "metrics"]),
     ("schema", &[]),
-    ("db", &["domain", "metrics", "schema"]),
+    ("db", &["domain", "metrics", "traces", "schema"]),
     ("egress", &["domain"]),
     ("workflow", &["domain", "egress"]),
-    ("system", &["domain", "metrics", "egress"]),
-    ("actors", &["domain", "metrics", "db", "egress", "workflow", "system"]),
-    ("service", &["domain", "metrics", "db", "egress", "workflow", "system", "actors"]),
-    ("live", &["domain", "metrics", "db", "egress", "workflow", "system", "actors", "service"]),
+    ("system", &["domain", "metrics", "traces", "egress"]),
+    ("actors", &["domain", "metrics", "traces", "db", "egress", "workflow", "system"]),
+    ("service", &["domain", "metrics", "traces", "db", "egress", "workflow", "system", "actors"]),
+    (
+        "live",
+        &["domain", "metrics", "traces", "db", "egress", "workflow", "system", "actors", "service"],
+    ),
     // Endpoints read lists from the database, and check definitions before a request to an actor.
     (
         "http",
-        &["domain", "metrics", "db", "egress", "workflow", "system", "actors", "service", "live"],
+        &[
+            "domain", "metrics", "traces", "db", "egress", "workflow", "system", "actors",
+            "service", "live",
+        ],
     ),
     (
         "config",
-        &["domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http"],
+        &[
+            "domain", "traces", "db", "egress", "workflow", "system", "actors", "service", "live",
+            "http",
+        ],
     ),
     (
         "app",
         &[
-            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
-            "config",
+            "domain", "traces", "db", "egress", "workflow", "system", "actors", "service", "live",
+            "http", "config",
         ],
     ),
     (
         "cli",
         &[
-            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
-            "config", "app",
+            "domain", "traces", "db", "egress", "workflow", "system", "actors", "service", "live",
+            "http", "config", "app",
         ],
     ),
 ];

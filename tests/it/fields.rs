@@ -212,6 +212,7 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
             "desktop.chromium_environment" => (format!("{key}.LANG"), "de_DE.UTF-8"),
             "desktop.extensions" => (format!("{key}.blocker"), "/opt/blocker"),
             "desktop.executables" => (format!("{key}.chrome"), "/opt/google/chrome/chrome"),
+            "traces.headers" => (format!("{key}.x-key"), "s3cret"),
             _ => (key.clone(), value.as_str()),
         };
         let variable = format!("GREENROOM_{}", variable.replace('.', "__").to_uppercase());

@@ -61,6 +61,7 @@ mod storage_state;
 mod support;
 mod tenants;
 mod tickets;
+mod traces;
 mod upgrade;
 mod viewers;
 mod webhooks;

@@ -73,6 +73,8 @@ async fn sessions_messages_requests_and_runs_are_counted_without_ids() {
     let run = client.run(&workflow, json!({})).await;
     client.run_once(&run, "completed").await;
     client.get("/v1/runs/wr_1").await.problem(404, "run_unknown");
+    // An id that is a word of its path.
+    client.get("/v1/runs/v1").await.problem(404, "run_unknown");
 
     let text = text(&scraper).await;
     for (sample, least) in [
@@ -86,7 +88,7 @@ async fn sessions_messages_requests_and_runs_are_counted_without_ids() {
         ("greenroom_message_handling_seconds_bucket{kind=\"begin\",le=\"+Inf\"}", 2.0),
         (
             "greenroom_http_requests_total{method=\"GET\",route=\"/v1/runs/{run}\",class=\"4xx\"}",
-            1.0,
+            2.0,
         ),
         ("greenroom_runs_total{status=\"completed\"}", 1.0),
         ("greenroom_blocks_total{status=\"completed\"}", 1.0),
@@ -96,6 +98,10 @@ async fn sessions_messages_requests_and_runs_are_counted_without_ids() {
         assert!(value(&text, sample) >= least, "{sample} in:\n{text}");
     }
     assert!((value(&text, "greenroom_webhooks_pending")).abs() < 0.5);
+    let begins = "{method=\"POST\",route=\"/v1/browser_sessions/{id}/begin\"";
+    let answered = value(&text, &format!("greenroom_http_requests_total{begins},class=\"2xx\"}}"));
+    let timed = value(&text, &format!("greenroom_http_request_seconds_count{begins}}}"));
+    assert!((answered - timed - 1.0).abs() < 0.5, "a request that waits in the queue has no time");
     for secret in [id.as_str(), run.as_str(), client.key(), KEY, lease.token.as_str()] {
         assert!(!text.contains(secret), "{secret} in:\n{text}");
     }

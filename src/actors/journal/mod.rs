@@ -7,7 +7,9 @@
 //! The journal keeps the summary that a message's type makes, never the message itself, so that no
 //! secrets get here.
 
+mod filter;
 mod lineage;
+mod spans;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,15 +27,18 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing::error;
 
+pub use filter::Filter;
 pub use lineage::{Consequence, Lineage};
 use tail::Tail;
 pub use tail::{Follower, Tailed};
 
 use super::clock::Clock;
 use super::requester::Requester;
+pub use crate::domain::about::About;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Mint, OrganizationId, RunId, SessionId};
 use crate::metrics::{MessageMetrics, Table};
+use crate::traces::{self, Open, Trace, Traces};
 
 /// The name of an actor (`registry`, or the id of a session or run) or of an outside sender such as
 /// `http`.
@@ -63,27 +68,6 @@ impl std::fmt::Display for Name {
 impl Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
-    }
-}
-
-/// The subject of a message.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct About {
-    /// The organization that owns the subject.
-    pub organization: Option<OrganizationId>,
-    pub session: Option<SessionId>,
-    pub run: Option<RunId>,
-}
-
-impl About {
-    /// This subject, with its missing fields taken from `other`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            organization: self.organization.or(other.organization),
-            session: self.session.or(other.session),
-            run: self.run.or(other.run),
-        }
     }
 }
 
@@ -139,6 +123,8 @@ pub(super) struct Sent {
     pub summary: Value,
     pub audited: bool,
     pub requester: Option<Arc<Requester>>,
+    /// The trace of the work that sends it; none outside of every trace.
+    pub trace: Option<Trace>,
 }
 
 /// One message, as operators see it. Times are in UTC, durations in microseconds.
@@ -184,6 +170,8 @@ struct Record {
     sent: Sent,
     enqueued: Instant,
     enqueued_at: DateTime<Utc>,
+    /// Its span, if its trace has spans.
+    span: Option<Open>,
     course: Mutex<Course>,
 }
 
@@ -289,54 +277,6 @@ struct ActorState {
     messages: u64,
 }
 
-/// The conditions of an operator's query for messages. A condition that is `None` matches all.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// The actor that sent or received it.
-    pub actor: Option<String>,
-    /// The session that it concerns.
-    pub session: Option<SessionId>,
-    /// The run that it concerns.
-    pub run: Option<RunId>,
-    /// The organization that it concerns.
-    pub organization: Option<OrganizationId>,
-    /// The least time from the sending to the answer.
-    pub slower_than: Option<Duration>,
-    /// A text in its names, its note or its summary.
-    pub text: Option<String>,
-    /// The kind of message.
-    pub kind: Option<String>,
-    /// The outcome; `pending` matches messages without one.
-    pub outcome: Option<String>,
-    /// The earliest time of sending.
-    pub since: Option<DateTime<Utc>>,
-    /// The exclusive upper bound of the id: the cursor of a page.
-    pub before: Option<i64>,
-}
-
-impl Filter {
-    fn matches(&self, record: &Record) -> bool {
-        let Record { sent, .. } = record;
-        let outcome = |wanted: &String| {
-            let outcome = record.course.lock().outcome;
-            wanted == outcome.map_or("pending", Outcome::as_str)
-        };
-        self.before.is_none_or(|before| record.id < before)
-            && self.since.is_none_or(|since| record.enqueued_at >= since)
-            && self.session.is_none_or(|session| sent.about.session == Some(session))
-            && self.run.is_none_or(|run| sent.about.run == Some(run))
-            && self.kind.as_ref().is_none_or(|kind| sent.kind == kind)
-            && self
-                .actor
-                .as_ref()
-                .is_none_or(|actor| *sent.sender == **actor || *sent.receiver == **actor)
-            && self.organization.is_none_or(|it| sent.about.organization == Some(it))
-            && self.outcome.as_ref().is_none_or(outcome)
-            && self.slower_than.is_none_or(|least| record.took() >= least)
-            && self.text.as_ref().is_none_or(|text| record.contains(text))
-    }
-}
-
 /// The number of messages that a journal keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
@@ -365,14 +305,16 @@ pub struct Journal {
     /// The figures of messages by kind.
     metrics: Table<MessageMetrics>,
     tail: Tail,
+    traces: Traces,
 }
 
 impl Journal {
-    /// An empty journal, and the receiver of its audit trail.
+    /// An empty journal, and the receiver of its audit trail. Its messages are spans of `traces`.
     pub fn new(
         clock: Clock,
         mint: Mint,
         capacity: Capacity,
+        traces: Traces,
     ) -> (Arc<Self>, mpsc::Receiver<AuditEvent>) {
         let (audit, trail) = mpsc::channel(MOST_UNAUDITED);
         let journal = Self {
@@ -386,6 +328,7 @@ impl Journal {
             unaudited: AtomicU64::new(0),
             metrics: Table::default(),
             tail: Tail::default(),
+            traces,
         };
         (Arc::new(journal), trail)
     }
@@ -395,8 +338,30 @@ impl Journal {
         &self.metrics
     }
 
+    /// The source of the traces to which messages belong.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
     /// The newest messages that match, newest first.
     pub fn messages(&self, filter: &Filter, limit: usize) -> Vec<Entry> {
+        self.exported(filter, limit).collect()
+    }
+
+    /// The messages that match among the latest of the server, newest first.
+    pub fn latest(&self, among: usize, filter: &Filter, limit: usize) -> Vec<Entry> {
+        let latest: Vec<_> = self.ring.lock().iter().rev().take(among).cloned().collect();
+        let matching = latest.iter().filter(|record| filter.matches(record));
+        matching.take(limit).map(|record| record.entry()).collect()
+    }
+
+    /// The newest messages that match, newest first. An entry is made when it is taken, so that an export of all has
+    /// them in memory once.
+    pub fn exported(
+        &self,
+        filter: &Filter,
+        limit: usize,
+    ) -> impl Iterator<Item = Entry> + Send + use<> {
         let mut found: BTreeMap<i64, Arc<Record>> = BTreeMap::new();
         let mut add = |ring: Vec<Arc<Record>>| {
             let newest = ring.into_iter().rev();
@@ -411,7 +376,7 @@ impl Journal {
             let ring = log.state.lock().ring.iter().cloned().collect();
             add(ring);
         }
-        found.values().rev().take(limit).map(|record| record.entry()).collect()
+        found.into_values().rev().take(limit).map(|record| record.entry())
     }
 
     /// The newest messages to a living actor, newest first; none if there is no such actor.
@@ -454,7 +419,7 @@ impl Journal {
     }
 
     /// Records that an actor has started.
-    pub(super) fn enter(&self, name: &Name, kind: &'static str) {
+    pub fn enter(&self, name: &Name, kind: &'static str) {
         let log = ActorLog { kind, started_at: self.clock.now(), state: Mutex::default() };
         self.actors.insert(name.clone(), Arc::new(log));
     }
@@ -479,13 +444,19 @@ impl Journal {
     }
 
     /// Opens the entry of a message that is about to be put into a mailbox.
-    pub(super) fn open(self: &Arc<Self>, sent: Sent) -> OpenEntry {
+    pub(super) fn open(self: &Arc<Self>, mut sent: Sent) -> OpenEntry {
         let log = self.log(&sent.receiver);
+        let trace = sent.trace.take().or_else(|| self.traces.begin());
+        let mut span = trace.as_ref().and_then(Trace::open);
+        if let Some(span) = &mut span {
+            span.about(sent.about);
+        }
         let record = Arc::new(Record {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             sent,
             enqueued: Instant::now(),
             enqueued_at: self.clock.now(),
+            span,
             course: Mutex::default(),
         });
         push(&mut self.ring.lock(), &record, self.capacity.server);
@@ -495,7 +466,8 @@ impl Journal {
             state.waiting.insert(record.id, Arc::clone(&record));
             push(&mut state.ring, &record, self.capacity.actor);
         }
-        OpenEntry { journal: Arc::clone(self), record, log }
+        let trace = record.span.as_ref().map(Open::trace).or(trace);
+        OpenEntry { journal: Arc::clone(self), record, log, trace }
     }
 
     /// Records a change to files of this server, which no actor makes, as a message that has ended. It
@@ -504,12 +476,38 @@ impl Journal {
         let FileChange { kind, sender, receiver, organization, summary } = change;
         let about = About { organization: Some(organization), ..About::default() };
         let (sender, receiver) = (Name::from(sender), Name::from(receiver));
-        let requester = Requester::current();
-        let sent =
-            Sent { kind, sender, receiver, about, cause: None, summary, audited: true, requester };
+        let sent = Sent {
+            kind,
+            sender,
+            receiver,
+            about,
+            cause: None,
+            summary,
+            audited: true,
+            requester: Requester::current(),
+            trace: traces::current(),
+        };
         let entry = self.open(sent);
         entry.started();
         entry.ended(outcome, note);
+    }
+
+    /// Records a message to an actor as if it were sent, handled and answered at once: the cost of a message without
+    /// the actor, for measurements.
+    pub fn rehearse(self: &Arc<Self>, sender: &Name, actor: &Name, about: About, summary: Value) {
+        let entry = self.open(Sent {
+            kind: "rehearsal",
+            sender: sender.clone(),
+            receiver: actor.clone(),
+            about,
+            cause: None,
+            summary,
+            audited: false,
+            requester: None,
+            trace: traces::current(),
+        });
+        entry.started();
+        entry.ended(Outcome::Done, None);
     }
 
     /// Follows the messages that end from now on.
@@ -599,6 +597,7 @@ pub(super) struct OpenEntry {
     journal: Arc<Journal>,
     record: Arc<Record>,
     log: Option<Arc<ActorLog>>,
+    trace: Option<Trace>,
 }
 
 impl OpenEntry {
@@ -613,6 +612,11 @@ impl OpenEntry {
     /// The request on whose behalf the message was sent.
     pub(super) fn requester(&self) -> Option<Arc<Requester>> {
         self.record.sent.requester.clone()
+    }
+
+    /// The trace of what the handling of the message causes.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        self.trace.clone()
     }
 
     pub(super) fn receiver(&self) -> &Name {
@@ -633,12 +637,12 @@ impl OpenEntry {
 
     /// Records that the message has been answered. Only the first end counts.
     pub(super) fn ended(&self, outcome: Outcome, note: Option<String>) {
-        {
+        let ended = Instant::now();
+        let started = {
             let mut course = self.record.course.lock();
             if course.outcome.is_some() {
                 return;
             }
-            let ended = Instant::now();
             let metrics = self.metrics();
             if let Some(started) = course.started {
                 metrics.handling.record(ended.saturating_duration_since(started));
@@ -647,7 +651,9 @@ impl OpenEntry {
             course.ended = Some(ended);
             course.outcome = Some(outcome);
             course.note = note;
-        }
+            course.started
+        };
+        self.record.trace(ended, started, outcome);
         if let Some(log) = &self.log {
             let mut state = log.state.lock();
             state.waiting.remove(&self.record.id);

@@ -91,6 +91,7 @@ mod tests {
     use crate::actors::clock::Clock;
     use crate::actors::journal::{Capacity, FileChange, Journal, Outcome};
     use crate::domain::ids::Mint;
+    use crate::traces::Traces;
 
     fn change(kind: &'static str) -> FileChange {
         let (sender, receiver) = ("http", "extensions");
@@ -106,7 +107,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_watcher_misses_messages_is_told_how_many_and_keeps_none_in_memory() {
         let capacity = Capacity { server: 10, actor: 10 };
-        let (journal, _trail) = Journal::new(Clock::start(), Mint::new(1), capacity);
+        let (journal, _trail) =
+            Journal::new(Clock::start(), Mint::new(1), capacity, Traces::default());
         journal.record(change("before"), Outcome::Done, None);
         let mut slow = journal.follow(Filter::default());
         let kind = Some("wanted".to_owned());

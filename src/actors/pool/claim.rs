@@ -61,7 +61,7 @@ impl Claim {
             }
             Err(RestartFailed { failure, desktop }) => {
                 self.pool.count_cold(Cold::Failed);
-                warn!(code = failure.code, "{session} starts cold: {}", failure.message);
+                warn!(code = failure.code, session.id = %session, "{session} starts cold: {}", failure.message);
                 desktop
             }
         };
@@ -70,7 +70,7 @@ impl Claim {
             None => launcher.sweep(session, Files::AsSet).await,
         };
         for what in left {
-            warn!("left behind by a desktop of the pool, {session}: {what}");
+            warn!(session.id = %session, "left behind by a desktop of the pool, {session}: {what}");
         }
         launcher.launch(order, call_off).await
     }

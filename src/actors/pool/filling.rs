@@ -155,7 +155,7 @@ pub async fn adopt(world: &Arc<World>, sessions: Vec<SessionId>) {
                 let swept = world.launcher.sweep(session, Files::AsSet);
                 pool.runtime.spawn(async move {
                     for what in swept.await {
-                        error!("left behind by a desktop of the pool, {session}: {what}");
+                        error!(session.id = %session, "left behind by a desktop of the pool, {session}: {what}");
                     }
                 });
             }

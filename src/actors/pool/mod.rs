@@ -279,7 +279,7 @@ impl Pool {
         let pool = Arc::clone(self);
         let work = async move {
             for what in desktop.shut_down().await {
-                error!("left behind by a desktop of the pool, {session}: {what}");
+                error!(session.id = %session, "left behind by a desktop of the pool, {session}: {what}");
             }
             pool.state.lock().ending.remove(&session);
             pool.changed.notify_one();

@@ -69,7 +69,7 @@ async fn refresh_egress(
         if closed.insert(session, is_closed).unwrap_or(false) != is_closed {
             let what =
                 if is_closed { "closed: its traffic of the day is used up" } else { "open again" };
-            info!("the egress of {session} is {what}");
+            info!(session.id = %session, "the egress of {session} is {what}");
             changes.push(registry.ask(Route { organization, session, message: RefreshEgress }));
         }
     }

@@ -24,6 +24,7 @@ use crate::domain::ids::RunId;
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
+use crate::traces;
 
 impl<T, M> Handle<RouteRun<M>> for Registry
 where
@@ -109,13 +110,15 @@ impl Handle<StartRun> for Registry {
         let receipt = if run.id.is_some() { Receipt::default() } else { receipt() };
         let (answer, accepted) = oneshot::channel();
         let stored = self.world.store.insert_run(record.clone(), quotas.limits(organization));
+        let trace = traces::current();
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.runs_coming.remove(&record.id);
             let accepted = match stored {
                 Ok(Some(full)) => Err(quotas.full(organization, full).into()),
                 Ok(None) => {
                     let id = record.id;
-                    let view = registry.admit_run(record, assignment, ctx);
+                    let admit = || registry.admit_run(record, assignment, ctx);
+                    let view = traces::call_within(trace, admit);
                     registry.cancel_if_unheard(id, receipt, ctx);
                     Ok(RunAccepted { id, view })
                 }
@@ -134,7 +137,7 @@ impl Registry {
         let address = address.downgrade();
         let cancels = async move {
             if !receipt.heard().await {
-                info!("run {id} is canceled: its client left before the answer");
+                info!(run.id = %id, "run {id} is canceled: its client left before the answer");
                 let why = "its client left before the answer";
                 let _ = address.ask(Cancel { why: why.to_owned() }).await;
             }
@@ -152,6 +155,7 @@ impl Registry {
         let (id, organization) = (record.id, record.organization);
         let about = About { organization: Some(organization), session: None, run: Some(id) };
         let registry = self.address(&id.to_string(), ctx).downgrade();
+        let registry = registry.within(traces::current());
         let registration = Self::registration(registry.clone(), Resident::Run(id));
         let (world, node) = (Arc::clone(&self.world), Arc::new(registry));
         let (run, view) = Run::new(world, record, assignment, node, registration);
@@ -161,7 +165,7 @@ impl Registry {
         let name = Name::from(id.to_string().as_str());
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.runs.insert(id, Resides { organization, address });
-        info!("run {id} starts");
+        info!(run.id = %id, "run {id} starts");
         view
     }
 
@@ -173,7 +177,7 @@ impl Registry {
             return;
         }
 
-        error!("the actor of run {id} has ended without finishing it");
+        error!(run.id = %id, "the actor of run {id} has ended without finishing it");
         let record = view.map(|view| view.borrow().record.clone());
         let session = record.as_ref().and_then(|record| record.session);
         let resides = session.and_then(|session| self.sessions.get(&session));
@@ -182,7 +186,7 @@ impl Registry {
             let evicted = resides.address.ask(Evict { occupant });
             ctx.spawn(evicted.into_actor(self).map(move |evicted, _, _| {
                 if !matches!(evicted, Ok(Ok(()))) {
-                    warn!("the session of run {id} is not released until its lease lapses");
+                    warn!(run.id = %id, "the session of run {id} is not released until its lease lapses");
                 }
             }));
         }
@@ -212,7 +216,7 @@ impl Registry {
         let stored = until_stored(format!("the end of run {id}"), u32::MAX, write);
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
             Ok(()) => registry.world.events.send(events),
-            Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
+            Err(cause) => warn!(run.id = %id, "the end of run {id} is not stored: {cause}"),
         }));
     }
 }

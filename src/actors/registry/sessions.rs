@@ -29,6 +29,7 @@ use crate::domain::occupancy::Occupancy;
 use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
 use crate::system::desktop::Files;
+use crate::traces;
 
 /// The number of times that the actor of one session may break.
 const MOST_BROKEN: u32 = 3;
@@ -137,6 +138,8 @@ impl Handle<Create> for Registry {
             };
             Ok((access, claim))
         };
+        let trace = traces::current();
+        let stored = traces::within(trace.clone(), stored);
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             let stored = stored.map_err(|NotMade { cause, end }| {
                 match end {
@@ -154,7 +157,9 @@ impl Handle<Create> for Registry {
                 if let (Some(used), Some(access)) = (&mut record.spec.profile, access) {
                     used.access = access;
                 }
-                let view = registry.admit_session(record, Origin::New(storage_state, claim), ctx);
+                let origin = Origin::New(storage_state, claim);
+                let admit = || registry.admit_session(record, origin, ctx);
+                let view = traces::call_within(trace, admit);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });
@@ -310,7 +315,7 @@ impl Registry {
             match stored {
                 Ok(()) => registry.world.events.send(events),
                 Err(cause) => {
-                    warn!("session {id} was not made, and its end is not stored: {cause}")
+                    warn!(session.id = %id, "session {id} was not made, and its end is not stored: {cause}");
                 }
             }
         }));
@@ -322,7 +327,7 @@ impl Registry {
         let address = address.downgrade();
         let closes = async move {
             if !receipt.heard().await {
-                info!("session {id} is closed: its client left before the answer");
+                info!(session.id = %id, "session {id} is closed: its client left before the answer");
                 let _ = address.ask(Close { status: SessionStatus::Completed }).await;
             }
         };
@@ -347,7 +352,7 @@ impl Registry {
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.sessions.insert(id, Resides { organization, address });
         self.world.views.add_session(view.clone());
-        info!("session {id} starts");
+        info!(session.id = %id, "session {id} starts");
         view
     }
 
@@ -356,7 +361,7 @@ impl Registry {
     fn on_broken(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
         let broken = self.broken.entry(id).or_default();
         *broken += 1;
-        error!("the actor of session {id} has ended without closing it, {broken} times so far");
+        error!(session.id = %id, "the actor of session {id} has ended without closing it, {broken} times so far");
         if *broken > MOST_BROKEN {
             return self.clean_up_orphan(id, Some(organization), ctx);
         }
@@ -376,7 +381,7 @@ impl Registry {
             }
             Ok(Some(_) | None) => registry.clean_up_orphan(id, Some(organization), ctx),
             Err(cause) => {
-                warn!("session {id} is not restarted yet, its row cannot be read: {cause}");
+                warn!(session.id = %id, "session {id} is not restarted yet, its row cannot be read: {cause}");
                 ctx.run_later(READ_AGAIN, move |registry, ctx| {
                     registry.restart(id, organization, ctx);
                 });
@@ -405,7 +410,7 @@ impl Registry {
         };
         let mopped = collected.then(async move |left| {
             for what in left {
-                error!("left behind by session {id}: {what}");
+                error!(session.id = %id, "left behind by session {id}: {what}");
             }
             let failure =
                 Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
@@ -421,7 +426,9 @@ impl Registry {
             };
             match world.store.end_session(id, ended.clone()).await {
                 Ok(()) => world.events.send(ended.events),
-                Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
+                Err(cause) => {
+                    warn!(session.id = %id, "the end of session {id} is not stored: {cause}")
+                }
             }
         });
         ctx.spawn(mopped.into_actor(self).map(|(), _, _| ()));

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{Registry, RegistryError, Wake};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::session::Launch;
+use crate::traces;
 
 /// An asker of [`Wake`].
 pub(super) type Asker = oneshot::Sender<Result<(), RegistryError>>;
@@ -46,6 +47,7 @@ impl Handle<Wake> for Registry {
             let _closing = address.ask(Launch).await?;
             Ok::<(), RegistryError>(())
         };
+        let wakes = traces::carried(wakes);
         ctx.spawn(wakes.into_actor(self).map(move |woken, registry, _| {
             registry.sessions_coming.remove(&session);
             for asker in registry.waking.remove(&session).unwrap_or_default() {

@@ -8,11 +8,12 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::Value;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, field, info, warn};
 
 use super::host::RunHost;
 use super::work::Taken;
 use super::{Ending, Finished, Lease, Phase, Run, WorkContext, failed};
+use crate::actors::journal::About;
 use crate::actors::registry::{Route, RouteError, awake};
 use crate::actors::session::{
     Begin, Beginner, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
@@ -25,6 +26,7 @@ use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::domain::run::RunStatus;
 use crate::domain::session::{Failure, SessionStatus};
+use crate::traces;
 
 impl Run {
     /// Stores that the run waits for `session`, and then waits for it.
@@ -237,6 +239,7 @@ impl Run {
         if self.ending.is_some() {
             return self.finish(ctx);
         }
+        self.span.record("session.id", field::display(session));
         info!(parent: &self.span, "run {} drives {session}", self.record.id);
         let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
         let job = WorkContext { run: self.record.id, session };
@@ -245,6 +248,14 @@ impl Run {
         let stop = CancellationToken::new();
         // A task of its own: a panic in it becomes an outcome here, and cannot stop the actor.
         let executing = work.execute(job, host, stop.clone());
+        let about = About {
+            organization: Some(self.record.organization),
+            session: Some(session),
+            run: Some(self.record.id),
+        };
+        let has_failed = |finished: &Finished| finished.failure.is_some();
+        let executing = traces::spanned("execute run", about, has_failed, executing);
+        let executing = traces::within(self.trace.clone(), executing);
         let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
         self.enter(Phase::Driving { stop, abort: task.abort_handle() });
         ctx.spawn(task.into_actor(self).map(|outcome, run, ctx| run.on_executed(outcome, ctx)));

@@ -67,11 +67,11 @@ pub(in crate::actors) fn close_own(
             match asked.await.map_err(RouteError::from).flatten() {
                 Err(cause) if is_passing(&cause) => sleep(STORE_AGAIN).await,
                 Ok(()) | Err(RouteError::Unknown(_)) => return,
-                Err(cause) => return warn!("a run's session {session} is not closed: {cause}"),
+                Err(cause) => return warn!(session.id = %session, "a run's session {session} is not closed: {cause}"),
             }
             asked = close();
         }
-        error!("the session {session} of a run may still be open");
+        error!(session.id = %session, "the session {session} of a run may still be open");
     });
 }
 

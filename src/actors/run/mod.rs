@@ -37,7 +37,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
+use tracing::{Span, field};
 
 pub use self::assignment::Assignment;
 pub(in crate::actors) use self::ending::close_own;
@@ -60,6 +60,7 @@ use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
+use crate::traces::{self, Trace};
 use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.
@@ -106,6 +107,8 @@ pub struct Run {
     world: Arc<World>,
     name: Name,
     span: Span,
+    /// The trace of the request that started it.
+    trace: Option<Trace>,
     registry: Arc<dyn Node>,
     phase: Phase,
     /// The run's row as it is stored.
@@ -153,7 +156,8 @@ impl Run {
         let (view, published) = watch::channel(view);
         let run = Self {
             name: Name::from(id.to_string().as_str()),
-            span: tracing::info_span!("run", run.id = %id),
+            span: tracing::info_span!("run", run.id = %id, session.id = field::Empty),
+            trace: traces::current(),
             registry,
             phase: Phase::Preparing,
             record,

@@ -20,6 +20,7 @@ use crate::domain::event::{EventKind, NewEvent};
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Event, Generation, Held, Occupancy, Refusal, RunnableType};
 use crate::domain::session::SessionStatus;
+use crate::traces;
 
 /// The delay before an occupancy that could not be taken back is tried again.
 const TAKE_BACK_AGAIN: Duration = Duration::from_secs(1);
@@ -36,7 +37,8 @@ impl Session {
         // Only a begin hands something out; every other change is safe to repeat.
         let is_begin = matches!(change, Change::Begin { .. });
         let receipt = if is_begin { receipt() } else { Receipt::default() };
-        self.turns.push_back(QueuedChange { change, wait, answer, receipt });
+        let trace = traces::current();
+        self.turns.push_back(QueuedChange { change, wait, answer, receipt, trace });
         self.next_turn(ctx);
         changed
     }
@@ -142,7 +144,9 @@ impl Session {
         let idle = self.idle_after(&next);
         let events = self.events_until(&next);
         let (id, expected) = (self.record.id, before.generation());
-        let work = self.world.store.occupy(id, expected, next.clone(), idle, events.clone());
+        let work = traces::call_within(turn.trace.clone(), || {
+            self.world.store.occupy(id, expected, next.clone(), idle, events.clone())
+        });
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
             let fault = outcome.is_err();
@@ -330,7 +334,8 @@ impl Session {
         let change = Change::TakeBack { generation, lease };
         let (answer, _unheard) = oneshot::channel();
         let receipt = Receipt::default();
-        self.turns.push_front(QueuedChange { change, wait: None, answer, receipt });
+        let trace = traces::current();
+        self.turns.push_front(QueuedChange { change, wait: None, answer, receipt, trace });
     }
 
     fn grant(changed: Result<Changed, oneshot::error::RecvError>) -> Result<Grant, SessionError> {

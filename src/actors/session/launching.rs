@@ -10,12 +10,14 @@ use tracing::{Instrument as _, info};
 
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::journal::About;
 use crate::actors::profiles;
 use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, Files, LaunchError, Order};
+use crate::traces;
 
 /// The hint of a launch that failed because of the database.
 const REACH_THE_DATABASE: &str =
@@ -66,6 +68,9 @@ impl Session {
         if !matches!(self.phase, Phase::Starting { .. }) {
             return;
         }
+        if let Some(trace) = traces::current() {
+            self.trace = Some(trace);
+        }
         self.set_timer(ctx);
         self.with_lists(ctx, |session, read, ctx| match read {
             Ok(()) => session.launch_desktop(ctx),
@@ -114,6 +119,9 @@ impl Session {
             };
             launched.map(|desktop| (desktop, version))
         };
+        let about = About { organization: Some(organization), session: Some(session), run: None };
+        let work = traces::spanned("start browser", about, Result::is_err, work);
+        let work = traces::within(self.trace.clone(), work);
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| {
             let outcome = outcome.map(|(desktop, version)| {
@@ -177,7 +185,9 @@ impl Session {
             },
             events: vec![self.make_event(EventKind::SessionStarted, data)],
         };
-        let work = self.world.store.start_session(self.record.id, started.clone());
+        let work = traces::call_within(self.trace.take(), || {
+            self.world.store.start_session(self.record.id, started.clone())
+        });
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.on_start_stored(outcome, started, desktop, ctx);
         }));

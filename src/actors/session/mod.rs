@@ -132,6 +132,7 @@ use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
 pub use crate::system::film::{FilmError, RecordingMetadata};
 use crate::system::storage_state::StorageState;
+use crate::traces::{self, Trace};
 
 /// The phase of a session's life cycle.
 #[derive(Debug)]
@@ -167,6 +168,8 @@ pub struct Session {
     world: Arc<World>,
     name: Name,
     span: Span,
+    /// The trace of the request that makes the session or starts its browser.
+    trace: Option<Trace>,
     phase: Phase,
     /// The session's row as it is stored.
     record: SessionRecord,
@@ -249,6 +252,7 @@ impl Session {
         let session = Self {
             name: Name::from(id.to_string().as_str()),
             span: tracing::info_span!("session", session.id = %id),
+            trace: traces::current(),
             phase,
             record,
             turns: VecDeque::new(),

@@ -8,6 +8,7 @@ use super::{Beginner, SessionError, Wait};
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Occupancy, Occupant};
+use crate::traces::Trace;
 
 /// A requested change. Its outcome is decided when its turn comes.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,4 +53,6 @@ pub(super) struct QueuedChange {
     pub answer: oneshot::Sender<Changed>,
     /// The receipt of a begin, which reports whether its asker still waits.
     pub receipt: Receipt,
+    /// The trace of the request for the change, to which its write belongs.
+    pub trace: Option<Trace>,
 }

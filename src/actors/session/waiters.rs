@@ -10,6 +10,7 @@ use super::turns::Changed;
 use crate::actors::quotas::QuotaPermit;
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
+use crate::traces::Trace;
 
 /// The data that is needed to serve a waiter.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) by: Beginner,
     pub(super) answer: oneshot::Sender<Changed>,
     pub(super) receipt: Receipt,
+    /// The trace of the request for its begin.
+    pub(super) trace: Option<Trace>,
     /// The time at which it began to wait.
     pub(super) since: DateTime<Utc>,
     /// The waiter counts for its organization until this is dropped.

@@ -253,6 +253,13 @@ impl Layers {
         }
     }
 
+    /// Adds a single variable, which is not named after its key.
+    pub fn variable(&mut self, name: &str, path: &[&str], value: String) {
+        let path = path.iter().map(|step| (*step).to_owned()).collect();
+        let origin = Origin::Environment { name: name.to_owned() };
+        self.put(path, Value::Text(value), origin);
+    }
+
     /// Adds the flags of the command line.
     pub fn flags(&mut self, flags: impl IntoIterator<Item = Flag>) {
         for Flag { name, key, value } in flags {

@@ -63,6 +63,20 @@ pub struct Params {
 }
 
 impl Params {
+    /// Refuses what a stream has not: it shows each message that matches as it ends.
+    fn check_stream(&self) -> Result<(), Problem> {
+        let mut fields = Fields::of(RequestPart::Query);
+        let no_pages = "a stream has no pages: it shows every message that matches";
+        fields.require("cursor", self.cursor, self.cursor.is_none(), no_pages);
+        fields.require("limit", self.limit, self.limit.is_none(), no_pages);
+        let format = self.format.as_deref();
+        fields.require("format", format, format.is_none(), "a stream has one format");
+        let outcome = self.outcome.as_deref();
+        let is_pending = outcome == Some("pending");
+        fields.require("outcome", outcome, !is_pending, "a message in a stream has ended");
+        fields.finish()
+    }
+
     /// The filter and the number of messages that the query asks for.
     fn filter(self, most: usize, usual: usize) -> Result<(Filter, usize), Problem> {
         let mut fields = Fields::of(RequestPart::Query);
@@ -155,8 +169,8 @@ pub async fn list(
     let journal = &front.world.journal;
     if wants_lines(&request, params.format.as_deref()) {
         let (filter, limit) = params.filter(MOST_EXPORTED, MOST_EXPORTED)?;
-        let entries = journal.messages(&filter, limit);
-        let lines = entries.into_iter().map(|entry| Ok::<_, Infallible>(line(&entry)));
+        let entries = journal.exported(&filter, limit);
+        let lines = entries.map(|entry| Ok::<_, Infallible>(line(&entry)));
         return Ok(HttpResponse::Ok()
             .content_type(LINES)
             .insert_header(("Cache-Control", "no-store"))
@@ -243,6 +257,7 @@ struct Watcher {
     responses(
         (status = 200, description = "The stream", content_type = "text/event-stream", body = String),
         (status = 403, description = "This is not the operator key"),
+        (status = 422, description = "Fields are invalid, or are those of pages"),
         (status = 429, description = "`http.max_event_streams` streams are open"),
     ),
 )]
@@ -252,6 +267,7 @@ pub async fn stream(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
+    params.check_stream()?;
     let (filter, _limit) = params.filter(MOST, MOST)?;
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|it| !it.contains("text/event-stream") && !it.contains("*/*")) {

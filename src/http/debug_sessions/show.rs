@@ -11,6 +11,7 @@ use crate::domain::ids::WorkflowPermanentId;
 use crate::domain::session::SessionStatus;
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
+use crate::http::counting;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
 use crate::http::lasting::lasting;
@@ -56,6 +57,7 @@ async fn answer(front: &Front, opened: &Opened) -> Result<Json<DebugSessionResou
         let settled = view.wait_for(|view| {
             view.record.status != SessionStatus::Created || view.record.is_dormant()
         });
+        counting::waits();
         let _ = timeout(STARTING, settled).await; // After a timeout the client watches the start.
         let failure = view.borrow().record.failure.clone();
         if let Some(failure) = failure {

@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 
 use super::body::{PathId, Query};
 use super::caller::Caller;
+use super::counting;
 use super::error::ApiError;
 use super::front::Front;
 use super::paging;
@@ -201,6 +202,9 @@ impl Params {
 async fn page(front: &Front, mut place: Position, params: &Params) -> Result<EventsPage, ApiError> {
     let limit = params.limit.unwrap_or(USUAL).clamp(1, MOST);
     let wait = Duration::from_secs(params.wait_seconds.unwrap_or(0).min(LONGEST_WAIT));
+    if !wait.is_zero() {
+        counting::waits();
+    }
     let mut latest = front.world.events.latest(place.organization);
     let began = tokio::time::Instant::now();
     loop {

@@ -23,6 +23,11 @@ pub(super) struct Admitted {
     _turn: Option<DropGuard>,
 }
 
+/// Returns the organization for which a request was admitted.
+pub(in crate::http) fn admitted(request: &HttpRequest) -> Option<OrganizationId> {
+    request.extensions().get::<Admitted>().map(|admitted| admitted.organization)
+}
+
 /// Admits a request of an organization, when it is its turn. A request is admitted once.
 ///
 /// # Errors

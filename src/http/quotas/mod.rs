@@ -15,7 +15,7 @@ mod usage;
 
 use actix_web::web::{ServiceConfig, get};
 
-pub(in crate::http) use self::admission::admit;
+pub(in crate::http) use self::admission::{admit, admitted};
 pub use self::answers::answers;
 pub use self::change::{changed, checked};
 pub use self::headers::HEADERS;

@@ -19,6 +19,7 @@ use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::{Driver, refused, unusable};
+use crate::http::counting;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::key_of;
@@ -165,6 +166,9 @@ pub async fn begin(
     let _leaves = gone.clone().drop_guard();
     let patience = Duration::from_secs(asked.wait_seconds);
     let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
+    if wait.is_some() {
+        counting::waits();
+    }
     let (tickets, clock) = (&front.world.views.tickets, front.world.clock);
     let by = driver.ticket.as_ref().map_or(Beginner::Key, |ticket| Beginner::Ticket(ticket.id));
     let taken = driver.ticket.as_ref().map(|ticket| tickets.take(ticket.id, clock.now()));

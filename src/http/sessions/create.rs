@@ -27,6 +27,7 @@ use crate::domain::profile::{ProfileAccess, ProfileRecord, ProfileUse};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
+use crate::http::counting;
 use crate::http::egress::EgressRequest;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
@@ -199,6 +200,7 @@ async fn make(
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+            counting::waits();
             let _ = timeout(wait, settled).await; // On a timeout: still `created`.
             unclaimed.claimed();
             view.borrow().clone()
@@ -251,7 +253,7 @@ impl Unclaimed {
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(session) = self.id.take() else { return };
-        tracing::info!("session {session} is closed: its client left before the answer");
+        tracing::info!(session.id = %session, "session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
         drop(self.registry.ask(route)); // The outcome is stored.

@@ -158,9 +158,11 @@ async fn replace_when_revoked(front: Data<Front>, reads: Reads, given_up: Cancel
             Ok(Ok(())) => return,
             Ok(Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing))) => return,
             Ok(Err(cause)) => {
-                warn!("the VNC password of {session} is not replaced yet: {cause}");
+                warn!(session.id = %session, "the VNC password of {session} is not replaced yet: {cause}");
             }
-            Err(cause) => warn!("the VNC password of {session} is not replaced yet: {cause}"),
+            Err(cause) => {
+                warn!(session.id = %session, "the VNC password of {session} is not replaced yet: {cause}")
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY_DELAY) => {}

@@ -28,6 +28,7 @@ use crate::http::body::{LargeBody, PathId, Query, beside, parse_with_nul};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::carried;
 use crate::http::problem::{Detail, Problem};
 use crate::http::shares::{Shares, Taken};
 use crate::http::validation::{Fields, RequestPart};
@@ -220,7 +221,7 @@ pub async fn show(
         serde_json::to_vec(&state).map_err(|_cause| StorageError::Unanswered)
     };
     // A client that leaves ends it.
-    let read = AbortOnDropHandle::new(front.world.runtime.spawn(work)).await;
+    let read = AbortOnDropHandle::new(front.world.runtime.spawn(carried(work))).await;
     let read = read.unwrap_or(Err(StorageError::Unanswered));
     let bytes = read.map_err(|cause| failed(&cause, view.as_ref()))?;
     Ok(unstored(bytes))
@@ -293,7 +294,7 @@ pub async fn put(
         }
     };
     // It goes on if the client leaves.
-    let applied = front.world.runtime.spawn(work).await;
+    let applied = front.world.runtime.spawn(carried(work)).await;
     let applied = applied.unwrap_or(Err(Interrupted::Failed(StorageError::Unanswered)));
     let Applied { cookies, origins, warning } = applied.map_err(|cause| match cause {
         Interrupted::Failed(cause) => failed(&cause, view.as_ref()),

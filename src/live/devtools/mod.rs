@@ -46,6 +46,7 @@ use super::state::Live;
 use crate::actors::clock::Clock;
 use crate::actors::quotas::QuotaPermit;
 use crate::actors::registry::{Route, RouteError};
+use crate::actors::requester::Requester;
 use crate::actors::session::{Drive, SessionError};
 use crate::actors::tickets::Unusable;
 use crate::actors::views::SessionView;
@@ -190,7 +191,7 @@ pub async fn connect(
         left: left.clone(),
         _parted: parted.clone().drop_guard(),
     };
-    actix_web::rt::spawn(passing.run(payload));
+    actix_web::rt::spawn(Requester::carried(passing.run(payload)));
     let down = Downward {
         early: upstream.early,
         from_browser,

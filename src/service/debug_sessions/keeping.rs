@@ -179,7 +179,7 @@ async fn ended(core: &Core, debug: &DebugSession, reason: Reason) -> Result<Repl
     let message = Close { status: SessionStatus::Completed };
     let closing = core.registry.ask(Route { organization, session, message });
     if timeout(CLOSING, closing).await.is_err() {
-        warn!("session {session} of a debug session is still closing: its profile may be missing");
+        warn!(session.id = %session, "session {session} of a debug session is still closing: its profile may be missing");
     }
     Ok(Replaced { reason, session })
 }
@@ -191,8 +191,8 @@ fn close(core: &Core, organization: OrganizationId, session: SessionId) {
     core.world.runtime.spawn(async move {
         match closing.await {
             Ok(Ok(()) | Err(RouteError::Unknown(_))) => {}
-            Ok(Err(cause)) => warn!("session {session} of a debug session is not closed: {cause}"),
-            Err(cause) => warn!("session {session} of a debug session is not closed: {cause}"),
+            Ok(Err(cause)) => warn!(session.id = %session, "session {session} of a debug session is not closed: {cause}"),
+            Err(cause) => warn!(session.id = %session, "session {session} of a debug session is not closed: {cause}"),
         }
     });
 }

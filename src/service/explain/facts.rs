@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::Reader;
 use crate::actors::views::SessionView;
 use crate::service::core::Core;
 use crate::system::desktop::NoRoom;
@@ -25,13 +26,15 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) async fn of(core: &Core, view: &SessionView) -> Self {
+    pub(super) async fn of(core: &Core, view: &SessionView, reader: Reader) -> Self {
         let record = &view.record;
         let world = &core.world;
         let is_here = world.views.session(record.organization, record.id).is_some();
         let programs = if is_here && !record.status.is_final() {
             let (launcher, id) = (Arc::clone(&world.launcher), record.id);
-            let examined = world.runtime.spawn_blocking(move || launcher.programs(id));
+            let with_logs = reader == Reader::Operator;
+            let examined = move || launcher.programs(id, with_logs);
+            let examined = world.runtime.spawn_blocking(examined);
             examined.await.unwrap_or_default()
         } else {
             Vec::new()

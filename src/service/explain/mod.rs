@@ -28,6 +28,9 @@ use crate::system::programs::ProgramReport;
 /// The number of messages in an explanation.
 const MESSAGES: usize = 20;
 
+/// The number of the server's latest messages among which those to an actor that has ended are looked for.
+const LATEST: usize = 2_000;
+
 /// The reader of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
@@ -183,7 +186,7 @@ pub async fn session(
     reader: Reader,
 ) -> Result<Explanation, ServiceError> {
     let view = lookup::session(core, organization, id).await?;
-    let facts = Facts::of(core, &view).await;
+    let facts = Facts::of(core, &view, reader).await;
     let verdict = words::verdict(&view, &facts, reader);
     let live = !view.record.status.is_final();
     let next = view.record.deadlines.next(&view.record.occupancy).filter(|_next| live);
@@ -223,11 +226,11 @@ fn last_error(core: &Core, view: &SessionView, reader: Reader) -> Option<LastErr
     death.into_iter().chain(message).max_by_key(|error| error.at)
 }
 
-/// The latest messages to an actor, also after its end.
+/// The latest messages to an actor, also after its end, if they are among the latest of the server.
 fn messages(core: &Core, actor: &str, ended: Filter, reader: Reader) -> Vec<Value> {
     let journal = &core.world.journal;
-    let entries =
-        journal.messages_to(actor, MESSAGES).unwrap_or_else(|| journal.messages(&ended, MESSAGES));
+    let entries = journal.messages_to(actor, MESSAGES);
+    let entries = entries.unwrap_or_else(|| journal.latest(LATEST, &ended, MESSAGES));
     entries.iter().map(|entry| shown(entry, reader)).collect()
 }
 

@@ -65,7 +65,8 @@ families! {
     MESSAGE_HANDLING = Histogram "greenroom_message_handling_seconds" ["kind"] "Time from the start of the handling of a message to its answer";
     MESSAGES = Counter "greenroom_messages" ["kind", "outcome"] "Messages to actors by outcome";
     REQUESTS = Counter "greenroom_http_requests" ["method", "route", "class"] "Requests by the template of their route and the class of their status";
-    REQUEST_TIME = Histogram "greenroom_http_request_seconds" ["method", "route"] "Time until the head of an answer";
+    REQUEST_TIME = Histogram "greenroom_http_request_seconds" ["method", "route"] "Time until the head of an answer, but for requests that ask to wait for a change or their turn";
+    SPANS = Counter "greenroom_trace_spans" ["outcome"] "Spans of traces: exported, dropped because too many waited, or failed because the collector did not accept them";
     DB_CONNECTIONS = Gauge "greenroom_database_connections" ["state"] "Connections to the database: in use, idle, and the most that may be open";
     DB_WAITING = Gauge "greenroom_database_waiting_queries" [] "Queries that wait for a connection";
     DB_QUEUE = Gauge "greenroom_database_writer_queue" [] "Changes that wait for the writer of SQLite";

@@ -12,6 +12,7 @@ use crate::db;
 use crate::domain::session::SessionStatus;
 use crate::metrics::{DesktopMetrics, Histogram, Metrics};
 use crate::service::core::Core;
+use crate::traces::Traces;
 
 /// The longest time for the query of the webhooks' messages, without which the text is complete too.
 const QUERY: Duration = Duration::from_secs(2);
@@ -48,6 +49,7 @@ pub(super) async fn collect(core: &Core) -> Collected {
     of_runs(&mut all, core);
     of_messages(&mut all, core);
     of_requests(&mut all, &world.metrics);
+    of_traces(&mut all, world.journal.traces());
     of_database(&mut all, &core.db.figures());
     of_pool(&mut all, core);
     let pending = timeout(QUERY, db::webhook_messages::count_pending(&core.db)).await;
@@ -152,6 +154,17 @@ fn of_requests(all: &mut Collected, metrics: &Metrics) {
         Sample { labels: route.clone(), value }
     });
     all.add(catalog::REQUEST_TIME, times);
+}
+
+fn of_traces(all: &mut Collected, traces: &Traces) {
+    let outcomes = traces
+        .figures()
+        .map(|it| [("exported", &it.exported), ("dropped", &it.dropped), ("failed", &it.failed)]);
+    let outcomes = outcomes.into_iter().flatten();
+    all.add(
+        catalog::SPANS,
+        outcomes.map(|(outcome, count)| labeled([outcome], Value::Count(count.get()))),
+    );
 }
 
 fn of_database(all: &mut Collected, figures: &db::Figures) {

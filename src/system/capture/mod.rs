@@ -50,6 +50,8 @@ struct Shared {
     /// True if this side shut the connection down, so its failure says nothing about the next one.
     was_cut: AtomicBool,
     metrics: Arc<PictureMetrics>,
+    /// The span in which the display was started, which names its session.
+    span: tracing::Span,
 }
 
 /// The running thread. It removes itself under the lock, so that no request is lost.
@@ -117,6 +119,7 @@ impl Capture {
             running: Mutex::new(None),
             was_cut: AtomicBool::new(false),
             metrics,
+            span: tracing::Span::current(),
         };
         Self { shared: Arc::new(shared), runtime }
     }
@@ -155,7 +158,11 @@ impl Shared {
         let shared = Arc::clone(self);
         let name = format!("capture :{}", self.display);
         let thread = std::thread::Builder::new().name(name);
-        if let Err(cause) = thread.spawn(move || thread::run(&shared, &received)) {
+        let work = move || {
+            let _of_the_session = shared.span.enter();
+            thread::run(&shared, &received);
+        };
+        if let Err(cause) = thread.spawn(work) {
             tracing::error!(error = %cause, "the thread for screenshots cannot be started");
             *running = None;
         }

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{CdpError, CdpEvent, Devtools};
+use crate::traces::{Kind, Span, Value as Attribute};
 
 /// The largest message in bytes: a full-page picture of a long page takes tens of megabytes.
 const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
@@ -119,7 +120,20 @@ impl Connection {
         params: Value,
     ) -> impl Future<Output = Result<Value, CdpError>> + Send + use<> {
         let answer = self.send(session, method, params);
-        async move { answer?.await.unwrap_or(Err(CdpError::Disconnected)) }
+        let span = span(method);
+        async move {
+            let answered = match answer {
+                Ok(answer) => answer.await.unwrap_or(Err(CdpError::Disconnected)),
+                Err(cause) => Err(cause),
+            };
+            if let Some(mut span) = span {
+                if let Err(CdpError::Refused { code, .. }) = &answered {
+                    span.set("rpc.cdp.error_code", Attribute::Number(*code));
+                }
+                span.end(answered.is_err());
+            }
+            answered
+        }
     }
 
     fn send(
@@ -173,6 +187,15 @@ impl Connection {
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.shared.closed.clone().cancelled_owned()
     }
+}
+
+/// The span of a command, which has its name and nothing of its parameters.
+fn span(method: &str) -> Option<Span> {
+    let attributes = || {
+        let named = Attribute::Text(method.to_owned());
+        vec![("rpc.system", Attribute::Word("cdp")), ("rpc.method", named)]
+    };
+    Span::begin(Kind::Client, || format!("cdp {method}").into(), attributes)
 }
 
 impl Shared {

@@ -6,7 +6,7 @@ use crate::system::programs::{KnownProgram, ProcessState, ProgramReport, examine
 
 impl Directory {
     /// Examines the programs of the session. Reads `/proc` and files, and therefore blocks.
-    pub(super) fn programs_examined(&self) -> Vec<ProgramReport> {
+    pub(super) fn programs_examined(&self, with_logs: bool) -> Vec<ProgramReport> {
         let saved = self.saved().ok().flatten().map(|saved| saved.identity);
         let mut known = Vec::new();
         if let Some(desktop) = saved {
@@ -20,7 +20,8 @@ impl Directory {
             let egress = desktop.egress.map(|egress| egress.process);
             known.extend(egress.map(|process| KnownProgram { name: "egress", process }));
         }
-        let mut reports = examine(&known, &self.started(), |name| self.log(name));
+        let mut reports =
+            examine(&known, &self.started(), |name| with_logs.then(|| self.log(name)));
         // x11vnc ends with its last viewer.
         reports.retain(|report| report.name != "x11vnc" || report.state != ProcessState::Gone);
         reports

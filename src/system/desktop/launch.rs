@@ -50,6 +50,7 @@ use crate::system::vnc::{
     self, Password, Ports, Reach, Reservation, Seats, Server, VncCallbacks, VncContext, Within,
 };
 use crate::system::windows;
+use crate::traces;
 
 /// Starts desktops with real programs. Clones share the same state.
 #[derive(Debug, Clone)]
@@ -226,7 +227,7 @@ impl Launch for Desktops {
                 }
             }
         };
-        self.0.runtime.spawn(work.instrument(span));
+        self.0.runtime.spawn(traces::carried(work).instrument(span));
         Box::pin(async move {
             answered.await.unwrap_or_else(|_gone| {
                 let message = "the launch failed; see the server's log for the cause".to_owned();
@@ -281,8 +282,8 @@ impl Launch for Desktops {
         Some(Arc::clone(&self.0.metrics))
     }
 
-    fn programs(&self, session: SessionId) -> Vec<ProgramReport> {
-        self.directory(session).programs_examined()
+    fn programs(&self, session: SessionId, with_logs: bool) -> Vec<ProgramReport> {
+        self.directory(session).programs_examined(with_logs)
     }
 
     fn extensions(&self) -> Extensions {

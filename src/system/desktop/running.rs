@@ -42,6 +42,7 @@ use crate::system::seam::{
 use crate::system::storage_state::Storage;
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
+use crate::traces;
 
 /// The time between two checks of the log sizes.
 const LOGS: Duration = Duration::from_secs(15);
@@ -286,7 +287,7 @@ impl Desktop for LiveDesktop {
                 Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
             }
         };
-        let work = runtime.spawn(work.instrument(span));
+        let work = runtime.spawn(traces::carried(work).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the recovery failed: {cause}");
@@ -303,7 +304,7 @@ impl Desktop for LiveDesktop {
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, RestartFailed>> {
         let span = tracing::info_span!("equip", session.id = %order.session);
         let runtime = self.runtime.clone();
-        let work = runtime.spawn(self.equip_now(order, call_off).instrument(span));
+        let work = runtime.spawn(traces::carried(self.equip_now(order, call_off)).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the desktop of the pool could not be used: {cause}");
@@ -319,7 +320,7 @@ impl Desktop for LiveDesktop {
     ) -> BoxFuture<'static, Result<Sanitized, RestartFailed>> {
         let span = tracing::info_span!("sanitize", session.id = %self.made.parts.session);
         let runtime = self.runtime.clone();
-        let work = runtime.spawn(self.sanitize_now(call_off).instrument(span));
+        let work = runtime.spawn(traces::carried(self.sanitize_now(call_off)).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the sanitizing failed: {cause}");
@@ -379,7 +380,7 @@ impl Desktop for LiveDesktop {
             vnc: Arc::clone(&self.made.vnc),
             record: Arc::clone(&self.made.record),
         };
-        let work = self.runtime.spawn(rotating.rotate(rotation).instrument(span));
+        let work = self.runtime.spawn(traces::carried(rotating.rotate(rotation)).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the change of the VNC password failed: {cause}");

@@ -113,8 +113,9 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// The programs of a session, as the kernel sees them. Reads `/proc`, and therefore blocks.
-    fn programs(&self, _session: SessionId) -> Vec<ProgramReport> {
+    /// The programs of a session, as the kernel sees them, with the ends of their logs if those are asked for. Reads
+    /// `/proc` and files, and therefore blocks.
+    fn programs(&self, _session: SessionId, _with_logs: bool) -> Vec<ProgramReport> {
         Vec::new()
     }
 

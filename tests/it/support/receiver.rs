@@ -1,4 +1,4 @@
-//! A client's server that receives webhooks.
+//! A server that receives webhooks of clients, and spans as a collector does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -32,6 +32,8 @@ pub enum Reply {
 pub struct Received {
     pub path: String,
     pub headers: BTreeMap<String, String>,
+    pub bytes: Vec<u8>,
+    /// The bytes as text.
     pub body: String,
 }
 
@@ -156,6 +158,7 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
             return None;
         }
     }
-    let body = String::from_utf8(bytes[head + 4..head + 4 + length].to_vec()).unwrap();
-    Some(Received { path, headers, body })
+    let bytes = bytes[head + 4..head + 4 + length].to_vec();
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Some(Received { path, headers, bytes, body })
 }

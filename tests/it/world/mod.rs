@@ -31,6 +31,7 @@ mod storage_state;
 mod streams;
 mod templates;
 mod tls;
+mod traces;
 mod typing;
 mod viewing;
 
