@@ -14,7 +14,7 @@ use crate::domain::ids::{NodeId, SessionId};
 use crate::system::desktop::Desktops;
 use crate::system::seam::AdoptError;
 
-/// What a former server has left: its data directory, its database, its sessions.
+/// The data directory, the database and the sessions that a former server has left.
 #[derive(Debug)]
 pub struct Remains {
     /// The node of the data directory; none if no server has used it.

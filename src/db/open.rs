@@ -111,9 +111,9 @@ impl Db {
     /// Panics outside of a tokio runtime.
     pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Self, OpenError> {
         let runtime = Handle::current();
-        let pools = match place(settings, data_dir)? {
-            Place::File(path) => sqlite(settings, path, &runtime).await?,
-            Place::Server(url) => postgres(settings, &url, &runtime).await?,
+        let pools = match location(settings, data_dir)? {
+            Location::File(path) => sqlite(settings, path, &runtime).await?,
+            Location::Server(url) => postgres(settings, &url, &runtime).await?,
         };
         let mint = Arc::new(Mint::new(rand::random()));
         Ok(Self {
@@ -126,26 +126,26 @@ impl Db {
     }
 }
 
-/// The place of a database.
+/// The file or the server of a database.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// A file of SQLite.
     File(PathBuf),
     /// The URL of a PostgreSQL server, with its password.
     Server(String),
 }
 
-/// Returns the place that the settings name.
-pub(super) fn place(settings: &Settings, data_dir: &Path) -> Result<Place, OpenError> {
+/// Returns the database that the settings name.
+pub(super) fn location(settings: &Settings, data_dir: &Path) -> Result<Location, OpenError> {
     let Some(url) = &settings.url else {
-        return Ok(Place::File(data_dir.join("greenroom.db")));
+        return Ok(Location::File(data_dir.join("greenroom.db")));
     };
     let url = url.reveal();
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Place::Server(url.to_owned()));
+        return Ok(Location::Server(url.to_owned()));
     }
     let path = url.strip_prefix("sqlite:").ok_or(OpenError::UnknownKind)?;
-    Ok(Place::File(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+    Ok(Location::File(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
 }
 
 async fn sqlite(settings: &Settings, path: PathBuf, runtime: &Handle) -> Result<Pools, OpenError> {

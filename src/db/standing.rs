@@ -45,7 +45,7 @@ pub struct Standing {
 pub struct NodeSeen {
     /// The id of the node.
     pub id: String,
-    /// The machine's name.
+    /// The name of its machine, for people.
     pub hostname: String,
     /// The version that it last started; empty if that version recorded none.
     pub version: String,
@@ -152,10 +152,10 @@ macro_rules! read {
 ///
 /// Returns an [`OpenError`] if the database cannot be reached or read.
 pub async fn standing(settings: &Settings, data_dir: &Path) -> Result<Option<Standing>, OpenError> {
-    match open::place(settings, data_dir)? {
-        open::Place::File(path) if !path.exists() => Ok(None),
-        open::Place::File(path) => open::blocking(move || of_file(path)).await.map(Some),
-        open::Place::Server(url) => {
+    match open::location(settings, data_dir)? {
+        open::Location::File(path) if !path.exists() => Ok(None),
+        open::Location::File(path) => open::blocking(move || of_file(path)).await.map(Some),
+        open::Location::Server(url) => {
             let connection = open::first_connection(settings, &url).await?;
             let statement = settings.statement_timeout();
             open::blocking(move || of_server(connection, statement)).await.map(Some)
