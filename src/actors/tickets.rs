@@ -119,6 +119,8 @@ impl Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stored {
     hash: [u8; 32],
+    /// The number of the rotation of its session's credentials that it belongs to.
+    pub rotation: i64,
     id: ViewerId,
     organization: OrganizationId,
     /// The session that it opens.
@@ -132,15 +134,15 @@ pub struct Stored {
     used_at: Option<DateTime<Utc>>,
     lease: Option<String>,
     created_at: DateTime<Utc>,
-    /// The time at which it stops being valid.
-    pub expires_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 }
 
 impl Stored {
-    fn of(hash: [u8; 32], ticket: &Ticket) -> Self {
+    fn of(hash: [u8; 32], rotation: i64, ticket: &Ticket) -> Self {
         let Ticket { id, organization, session, key, role, uses, .. } = *ticket;
         Self {
             hash,
+            rotation,
             id,
             organization,
             session,
@@ -239,10 +241,18 @@ impl Tickets {
         secret
     }
 
-    /// The tickets that are valid at `now`, to be passed on.
-    pub fn stored(&self, now: DateTime<Utc>) -> Vec<Stored> {
+    /// The tickets that are valid at `now`, to be passed on, of sessions that have a number of a rotation.
+    pub fn stored(
+        &self,
+        now: DateTime<Utc>,
+        rotation: impl Fn(SessionId) -> Option<i64>,
+    ) -> Vec<Stored> {
         let valid = self.known.iter().filter(|ticket| ticket.expires_at > now);
-        valid.map(|ticket| Stored::of(*ticket.key(), ticket.value())).collect()
+        let stored = valid.filter_map(|ticket| {
+            let rotation = rotation(ticket.session)?;
+            Some(Stored::of(*ticket.key(), rotation, ticket.value()))
+        });
+        stored.collect()
     }
 
     /// Adds the tickets that another server has passed on.

@@ -79,13 +79,14 @@ async fn sweep(db: &Db, before: DateTime<Utc>) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Numbers events that another server has left. False if there are none.
+/// Numbers events that another server has left. False if there are none. Another server may number them at the
+/// same moment: the next try finds them numbered.
 async fn number(db: &Db, left: Vec<NewEvent>) -> Result<bool, DbError> {
     if left.is_empty() {
         return Ok(false);
     }
     debug!("{} events of another server are numbered", left.len());
-    events::append(db, left).await?;
+    append(db, left).await?;
     Ok(true)
 }
 

@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
@@ -182,7 +182,9 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
-    events::settle(&db, node).await.context("the events of the former server cannot be stored")?;
+    if let Err(cause) = events::settle(&db, node).await {
+        error!("events of the former server have no numbers yet: {cause}");
+    }
     let storing_events = events::start(db.clone(), clock, settings.events, pending);
     let left = recovery::settle(&db, &world).await?;
     world.quotas.refresh(&db).await?;
@@ -190,7 +192,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let registry = Registry::start(Arc::clone(&world), handles);
-    tickets::restore(&data, &world, &db, &left).await?;
+    let handed_over = tickets::restore(&data, &world, &left);
     recovery::adopt(left, &registry, &world, (&db, &desktops)).await;
 
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.objects.clone())
@@ -199,6 +201,8 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let shown = (ledger, Arc::new(options.shown));
     let (address, server) =
         listen(&settings, &world, &db, &registry, shown, &closing, connections.clone()).await?;
+    // Nothing is served before: what is revoked from now on cannot come back.
+    handed_over.settle(&world, &db).await?;
     for line in announced {
         println!("{line}");
     }

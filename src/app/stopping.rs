@@ -115,10 +115,11 @@ pub(super) async fn until_told(
     }
 
     closing.cancel();
-    let told_again = *signals.borrow() > 1;
     server.pause().await;
-    if !told_again && timeout(LAST_ANSWERS, connections.end()).await.is_err() {
-        warn!("answers that were still being sent are cut off");
+    tokio::select! {
+        () = connections.end() => {}
+        () = tokio::time::sleep(LAST_ANSWERS) => warn!("answers that were still being sent are cut off"),
+        _ = signals.wait_for(|count| *count > 1) => {}
     }
     // Its own graceful stop looks once a second whether a connection is left, an idle one included.
     server.stop(false).await;

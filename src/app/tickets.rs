@@ -4,8 +4,10 @@
 //! `--keep-sessions`, and removed when the next one reads it: so a ticket that is revoked later cannot come
 //! back. After `kill -9` there is no such file, and tickets have to be made again.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use super::data::DataDirectory;
 use crate::actors::tickets::Stored;
 use crate::actors::world::World;
 use crate::db::{Db, api_keys};
+use crate::domain::ids::ApiKeyId;
 use crate::domain::session::SessionRecord;
 
 /// The file in the data directory.
@@ -27,7 +30,13 @@ struct Saved {
 
 /// Writes the tickets that are valid.
 pub(super) fn keep(data: &DataDirectory, world: &World) {
-    let tickets = world.views.tickets.stored(world.clock.now());
+    let rotations: HashMap<_, _> = world
+        .views
+        .all_sessions()
+        .into_iter()
+        .map(|view| (view.record.id, view.record.spec.rotation))
+        .collect();
+    let tickets = world.views.tickets.stored(world.clock.now(), |id| rotations.get(&id).copied());
     if tickets.is_empty() {
         return;
     }
@@ -41,36 +50,51 @@ pub(super) fn keep(data: &DataDirectory, world: &World) {
     }
 }
 
-/// Takes over the tickets of the former server whose sessions live on and whose keys are valid.
-///
-/// # Errors
-///
-/// Returns an error if the file cannot be removed: its tickets could come back after they were revoked.
-pub(super) async fn restore(
-    data: &DataDirectory,
-    world: &World,
-    db: &Db,
-    left: &[SessionRecord],
-) -> anyhow::Result<()> {
-    let text = data.read(FILE);
-    match fs::remove_file(data.file(FILE)) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed.with_context(|| format!("cannot remove {FILE} (data)"))?,
-    }
-    let Some(Ok(Saved { mut tickets })) = text.map(|text| serde_json::from_str(&text)) else {
-        warn!("the tickets of the former server cannot be read, and have ended");
-        return Ok(());
+/// The tickets of the former server that this one has taken over.
+pub(super) struct HandedOver {
+    file: PathBuf,
+    keys: Vec<ApiKeyId>,
+}
+
+/// Takes over the tickets of the former server whose sessions live on with the same credentials. Expired ones are
+/// among them, because what was opened with a ticket ends with it.
+pub(super) fn restore(data: &DataDirectory, world: &World, left: &[SessionRecord]) -> HandedOver {
+    let file = data.file(FILE);
+    let mut tickets = match data.read(FILE).map(|text| serde_json::from_str(&text)) {
+        Some(Ok(Saved { tickets })) => tickets,
+        Some(Err(cause)) => {
+            warn!("the tickets of the former server cannot be read, and have ended: {cause}");
+            Vec::new()
+        }
+        None => Vec::new(),
     };
-    let now = world.clock.now();
     tickets.retain(|ticket| {
-        ticket.expires_at > now && left.iter().any(|session| session.id == ticket.session)
+        let session = left.iter().find(|session| session.id == ticket.session);
+        session.is_some_and(|session| session.spec.rotation == ticket.rotation)
     });
-    let keys: Vec<_> = tickets.iter().map(|ticket| ticket.key).collect();
-    let ended = api_keys::revoked_among(db, &keys).await.context("keys cannot be checked")?;
-    tickets.retain(|ticket| !ended.contains(&ticket.key));
     if !tickets.is_empty() {
-        info!("{} tickets of the former server are valid", tickets.len());
+        info!("{} tickets of the former server are taken over", tickets.len());
     }
+    let keys = tickets.iter().map(|ticket| ticket.key).collect();
     world.views.tickets.restore(tickets);
-    Ok(())
+    HandedOver { file, keys }
+}
+
+impl HandedOver {
+    /// Ends the tickets whose keys have ended, and removes the file.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be removed: its tickets could come back after they were revoked.
+    pub(super) async fn settle(self, world: &World, db: &Db) -> anyhow::Result<()> {
+        let ended =
+            api_keys::revoked_among(db, &self.keys).await.context("keys cannot be checked")?;
+        for key in ended {
+            world.views.tickets.forget_those_by(key);
+        }
+        match fs::remove_file(&self.file) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("cannot remove {}", self.file.display())),
+        }
+    }
 }

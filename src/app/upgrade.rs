@@ -21,8 +21,6 @@ pub struct Remains {
     pub node: Option<NodeId>,
     /// True if the data directory has the key of sealed secrets.
     pub has_secret: bool,
-    /// The bytes that are free on the disk of the data directory, if they are known.
-    pub free: Option<u64>,
     /// The database; none if there is none yet.
     pub database: Result<Option<Standing>, OpenError>,
 }
@@ -30,11 +28,9 @@ pub struct Remains {
 /// Looks at what a former server has left. Changes nothing, and needs no server to be stopped.
 pub async fn remains(settings: &Settings) -> Remains {
     let data = &settings.data;
-    let disk = rustix::fs::statvfs(data).ok();
     Remains {
         node: data::node(data),
         has_secret: data.join("secret").exists(),
-        free: disk.map(|disk| disk.f_bavail * disk.f_frsize),
         database: standing::standing(&settings.database, data).await,
     }
 }
@@ -49,11 +45,22 @@ pub fn unreadable(
     let node = node.to_string();
     let own = standing.sessions.iter().filter(|session| session.node_id == node);
     let ids = own.filter_map(|session| session.id.parse().ok());
-    ids.filter_map(|id: SessionId| Some((id, desktops.check_adoption(id).err()?))).collect()
+    let refused = ids.filter_map(|id: SessionId| Some((id, desktops.check_adoption(id).err()?)));
+    // A session whose browser never ran is started by the next server.
+    refused.filter(|(_, cause)| !matches!(cause, AdoptError::NothingSaved)).collect()
 }
 
 /// The beginning of the name of a directory for a trial; its process id follows.
 const TRIAL: &str = ".upgrade-check-";
+
+/// The free disk that a trial leaves to others, in bytes.
+const SPARE: u64 = 64 << 20;
+
+/// Returns the bytes that are free on the disk of a directory, if they are known.
+fn free(directory: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
 
 /// A directory for a copy of the database. It is removed when the value is dropped.
 #[derive(Debug)]
@@ -64,14 +71,20 @@ impl Trial {
     /// Removes those of former checks that were killed.
     fn begin(data: &Path) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
+        let own = std::process::id().to_string();
         for entry in fs::read_dir(data)?.flatten() {
             let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(TRIAL));
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                fs::remove_dir_all(entry.path())?;
+            let rest = name.to_str().and_then(|name| name.strip_prefix(TRIAL));
+            let pid = rest.and_then(|rest| rest.split('-').next());
+            // In a container, each check may have the same process id.
+            let has_ended = |pid: &str| pid == own || !Path::new("/proc").join(pid).exists();
+            if pid.is_some_and(has_ended)
+                && let Err(cause) = fs::remove_dir_all(entry.path())
+            {
+                tracing::warn!("the copy of a former check stays: {cause}");
             }
         }
-        let path = data.join(format!("{TRIAL}{}", std::process::id()));
+        let path = data.join(format!("{TRIAL}{own}-{:08x}", rand::random::<u32>()));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
@@ -91,6 +104,16 @@ impl Drop for Trial {
 ///
 /// Returns an error if there is no room for the copy, or a migration fails.
 pub async fn try_migrations(settings: &Settings, file: PathBuf) -> anyhow::Result<Duration> {
+    let size = fs::metadata(&file)?.len();
+    let free = free(&settings.data);
+    // The copy, what the migrations write again, and what a server of the same disk needs meanwhile.
+    let needed = size.saturating_mul(2) + SPARE;
+    anyhow::ensure!(
+        free.is_none_or(|free| free >= needed),
+        "a copy needs {} MiB of free disk, and there are {} MiB",
+        needed >> 20,
+        free.unwrap_or_default() >> 20
+    );
     let trial = Trial::begin(&settings.data)?;
     Ok(standing::try_migrations(file, trial.0.join("copy.db")).await?)
 }

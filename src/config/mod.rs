@@ -311,6 +311,14 @@ impl Environment {
         self.get(LOG_VARIABLE)
     }
 
+    /// Returns true if OpenTelemetry is switched off for all programs of this environment.
+    fn has_no_traces(&self) -> bool {
+        let is = |name, value: &str| {
+            self.get(name).is_some_and(|given| given.eq_ignore_ascii_case(value))
+        };
+        is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none")
+    }
+
     /// Returns the headers for the collector of traces. What is no header is left out.
     fn collector_headers(&self) -> Vec<(String, String)> {
         let given = self.get(OPENTELEMETRY_HEADERS).unwrap_or_default();
@@ -352,8 +360,13 @@ pub fn load(
         layers.file(path)?;
     }
     // Keys as variables write them, so that a variable of the server takes the place of these.
-    for (name, key) in OPENTELEMETRY {
+    let telemetry = if environment.has_no_traces() { &[] } else { OPENTELEMETRY };
+    for (name, key) in telemetry {
         if let Some(value) = environment.get(name) {
+            if key.ends_with("endpoint") && !value.starts_with("http") {
+                layers.warn(format!("{name} is ignored: it is no address of a collector by HTTP"));
+                continue;
+            }
             let key = key.to_uppercase();
             layers.variable(name, &key.split('.').collect::<Vec<_>>(), value.to_owned());
         }

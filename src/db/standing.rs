@@ -183,14 +183,23 @@ fn of_server(connection: AsyncPgConnection, statement: Duration) -> Result<Stand
     let failed = |error: diesel::result::Error| OpenError::Unreachable { cause: error.to_string() };
     connection.batch_execute(&setup).map_err(failed)?;
     let is_there =
-        format!("SELECT COUNT(*) AS number FROM pg_tables WHERE tablename = '{MIGRATIONS}'");
+        format!("SELECT (to_regclass('{MIGRATIONS}') IS NOT NULL)::int::bigint AS number");
     let bytes = "SELECT pg_database_size(current_database()) AS number";
     let known = numbers(MigrationSource::<Pg>::migrations(&POSTGRES))?;
     read!(connection, is_there, bytes, known, None)
 }
 
-/// Opens an existing file without changing it.
+/// Opens an existing file, in which no statement can change anything. What a killed server has left in the log
+/// beside it is moved into it by the last connection that closes, as always.
 fn open_to_read(path: &Path) -> Result<SqliteConnection, OpenError> {
+    let mut connection = opened(path)?;
+    connection.batch_execute("PRAGMA query_only = ON").map_err(|error| OpenError::Unreachable {
+        cause: format!("the file {} cannot be read: {error}", path.display()),
+    })?;
+    Ok(connection)
+}
+
+fn opened(path: &Path) -> Result<SqliteConnection, OpenError> {
     let unreadable = |cause: String| OpenError::Unreachable {
         cause: format!("the file {} cannot be read: {cause}", path.display()),
     };
@@ -198,7 +207,7 @@ fn open_to_read(path: &Path) -> Result<SqliteConnection, OpenError> {
     let mut connection =
         SqliteConnection::establish(name).map_err(|error| unreadable(error.to_string()))?;
     connection
-        .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")
+        .batch_execute("PRAGMA busy_timeout = 5000")
         .map_err(|error| unreadable(error.to_string()))?;
     Ok(connection)
 }
@@ -228,7 +237,7 @@ pub async fn try_migrations(file: PathBuf, copy: PathBuf) -> Result<Duration, Op
         };
         diesel::sql_query("VACUUM INTO ?")
             .bind::<Text, _>(target)
-            .execute(&mut open_to_read(&file)?)
+            .execute(&mut opened(&file)?)
             .map_err(|error| failed(format!("the copy cannot be made: {error}")))?;
         let mut copied =
             SqliteConnection::establish(target).map_err(|error| failed(error.to_string()))?;

@@ -46,6 +46,11 @@ macro_rules! ids {
             pub fn minted_at(self) -> DateTime<Utc> {
                 minted_at(self.0)
             }
+
+            /// Returns the number of the id.
+            pub fn number(self) -> u64 {
+                self.0
+            }
         }
 
         impl Id for $name {

@@ -61,16 +61,20 @@ fn given(
     header: &str,
     queried: fn(Credentials) -> Option<String>,
 ) -> Option<String> {
-    let header = request.headers().get(header).and_then(|value| value.to_str().ok());
-    match header {
-        Some(value) => Some(value.to_owned()),
-        None => queried(parse_query(request.query_string()).ok()?),
-    }
+    in_header(request, header).or_else(|| queried(parse_query(request.query_string()).ok()?))
+}
+
+fn in_header(request: &HttpRequest, name: &str) -> Option<String> {
+    request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// The credential that the page of a browser offers among the subprotocols of its WebSocket, as
 /// `greenroom.<kind>.<base64url>`. Pages cannot send other headers with a WebSocket, and proxies log queries.
 fn offered(request: &HttpRequest, kind: &str) -> Option<String> {
+    let upgrade = request.headers().get("upgrade")?.to_str().ok()?;
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        return None;
+    }
     let offers = request.headers().get_all("sec-websocket-protocol");
     let mut offers = offers.filter_map(|value| value.to_str().ok()).flat_map(|it| it.split(','));
     offers.find_map(|offer| {
@@ -83,7 +87,8 @@ fn offered(request: &HttpRequest, kind: &str) -> Option<String> {
 /// The key that a request carries.
 pub(super) fn key_of(request: &HttpRequest) -> Option<String> {
     let bearer = |text: &str| text.strip_prefix("Bearer ").unwrap_or(text).to_owned();
-    offered(request, "apikey")
+    in_header(request, "x-api-key")
+        .or_else(|| offered(request, "apikey"))
         .or_else(|| given(request, "x-api-key", |query| query.apikey))
         .or_else(|| given(request, "authorization", |query| query.token).map(|it| bearer(&it)))
 }
@@ -167,7 +172,8 @@ fn driver_by_ticket(request: &HttpRequest) -> Result<Driver, Problem> {
 /// The valid ticket that a request carries for the session in its path.
 fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
     let front = request.app_data::<web::Data<Front>>()?;
-    let secret = offered(request, "ticket")
+    let secret = in_header(request, "x-greenroom-ticket")
+        .or_else(|| offered(request, "ticket"))
         .or_else(|| given(request, "x-greenroom-ticket", |query| query.ticket))?;
     let session = request.match_info().get("id")?.parse().ok()?;
     let world = &front.world;

@@ -24,6 +24,8 @@ use dashmap::DashMap;
 use rustix::net::Shutdown;
 use tokio::sync::watch;
 
+use super::error;
+
 /// The time in which the last bytes of an answer leave for the socket, after its body has ended.
 const LAST_BYTES: Duration = Duration::from_millis(100);
 
@@ -39,11 +41,20 @@ struct Shared {
     stopping: AtomicBool,
 }
 
+impl Shared {
+    /// Counts the open connections, under the lock of the count: of two that end at once the later has the last word.
+    fn recount(&self) {
+        self.count.send_modify(|count| *count = self.open.len());
+    }
+}
+
 #[derive(Debug)]
 struct Connection {
     socket: OwnedFd,
     /// The requests whose answers are not complete.
     under_way: AtomicUsize,
+    /// True once its end was requested: what arrives after that is not begun.
+    ended: AtomicBool,
 }
 
 impl Connection {
@@ -53,6 +64,7 @@ impl Connection {
 
     /// Ends the connection as its client would: the HTTP server sees the end of its input.
     fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
         // A connection that has ended already cannot be shut down.
         let _ended = rustix::net::shutdown(&self.socket, Shutdown::Read);
     }
@@ -68,7 +80,7 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.shared.open.remove(&self.number);
-        self.shared.count.send_replace(self.shared.open.len());
+        self.shared.recount();
     }
 }
 
@@ -87,10 +99,14 @@ impl Connections {
     fn listed(&self, tcp: &TcpStream) -> io::Result<Listed> {
         let shared = Arc::clone(&self.0);
         let socket = tcp.as_fd().try_clone_to_owned()?;
-        let connection = Arc::new(Connection { socket, under_way: AtomicUsize::new(0) });
+        let connection = Arc::new(Connection {
+            socket,
+            under_way: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+        });
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         shared.open.insert(number, Arc::clone(&connection));
-        shared.count.send_replace(shared.open.len());
+        shared.recount();
         if shared.stopping.load(Ordering::SeqCst) {
             connection.end();
         }
@@ -168,6 +184,12 @@ pub async fn hold(
     let Some(under_way) = request.conn_data::<Listed>().map(UnderWay::of) else {
         return next.call(request).await;
     };
+    if under_way.connection.ended.load(Ordering::SeqCst) {
+        // It was in the socket of a connection that counted as idle, and its client can repeat it elsewhere.
+        let mut answer = request.error_response(error::stopping());
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        return Ok(answer);
+    }
     let stopping = Arc::clone(&under_way.shared);
     let mut answer = next.call(request).await?;
     if stopping.stopping.load(Ordering::SeqCst) && !answer.response().upgrade() {

@@ -214,6 +214,11 @@ fn limited(code: &'static str, detail: impl ToString) -> Problem {
     Problem::new(status, code, detail.to_string()).retry_after(Duration::from_secs(5))
 }
 
+/// Returns 503: the server stops, and did not begin with the request.
+pub(super) fn stopping() -> Problem {
+    draining("the server is stopping; repeat the request")
+}
+
 fn draining(detail: impl ToString) -> Problem {
     unavailable("server_stopping", detail)
 }

@@ -195,6 +195,5 @@ async fn a_stop_ends_idle_connections_at_once_and_others_after_their_answer() {
     assert!(!server.log().contains("are cut off"), "{}", server.log());
     server.serve().await;
     server.client.close(&id).await.ok();
-    server.signal(Signal::TERM);
-    server.ended().await;
+    server.stop().await;
 }

@@ -385,8 +385,7 @@ async fn tickets_outlive_a_stop_that_keeps_the_sessions_and_nothing_that_has_end
     server.serve().await;
     assert_eq!(refusal(&seen(&server, &late, "any")).await, 1002);
     server.client.close(&id).await.ok();
-    server.signal(Signal::TERM);
-    server.ended().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,6 +410,5 @@ async fn tickets_of_a_key_that_ends_with_the_server_are_not_taken_over() {
     assert_eq!(refusal(&server.client.socket_url(&path)).await, 1002);
     assert_eq!(server.client.get(&viewers(&id)).await.ok()["tickets"], json!([]));
     server.client.close(&id).await.ok();
-    server.signal(Signal::TERM);
-    server.ended().await;
+    server.stop().await;
 }

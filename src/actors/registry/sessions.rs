@@ -23,8 +23,8 @@ use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Deadlines;
-use crate::domain::event::{EventKind, Subject};
-use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::event::{EventKind, NewEvent, Subject};
+use crate::domain::ids::{EventId, OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::session::{Failure, SessionRecord, SessionSpec, SessionStatus};
@@ -123,7 +123,10 @@ impl Handle<Create> for Registry {
                 None => {}
             }
             let data = json!({ "timeout_seconds": row.spec.lifetime.as_secs() });
-            let created = vec![world.events.make(&row, EventKind::SessionCreated, data)];
+            // A request that is repeated after a lost answer makes the same session, and the same event.
+            let id = EventId::from(row.id.number());
+            let created = world.events.make(&row, EventKind::SessionCreated, data);
+            let created = vec![NewEvent { id, ..created }];
             let full = world.store.insert_session(row, limits, created.clone()).await;
             if let Some(full) = full.map_err(RegistryError::NotStored)? {
                 claim.into_iter().for_each(Claim::unclaim);

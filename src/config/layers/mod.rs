@@ -260,6 +260,11 @@ impl Layers {
         self.put(path, Value::Text(value), origin);
     }
 
+    /// Adds a message about input that is ignored.
+    pub fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
     /// Adds the flags of the command line.
     pub fn flags(&mut self, flags: impl IntoIterator<Item = Flag>) {
         for Flag { name, key, value } in flags {

@@ -93,6 +93,7 @@ export function useTail(query: string, paused: boolean): Tail {
             }
             gathered.push(...arrived);
             meanwhile?.push(...arrived);
+            if (meanwhile && meanwhile.length > MOST_LIVE) meanwhile.splice(0, meanwhile.length - MOST_LIVE);
             // More than the window holds would not be shown anyway.
             if (gathered.length > MOST_LIVE) gathered = gathered.slice(-MOST_LIVE);
             if (gathered.length > 0) timer ??= window.setTimeout(show, GATHER_MS);
