@@ -54,7 +54,7 @@ pub fn unreadable(
 const TRIAL: &str = ".upgrade-check-";
 
 /// The free disk that a trial leaves to others, in bytes.
-const SPARE: u64 = 64 << 20;
+const KEPT_FREE: u64 = 64 << 20;
 
 /// Returns the bytes that are free on the disk of a directory, if they are known.
 fn free(directory: &Path) -> Option<u64> {
@@ -107,7 +107,7 @@ pub async fn try_migrations(settings: &Settings, file: PathBuf) -> anyhow::Resul
     let size = fs::metadata(&file)?.len();
     let free = free(&settings.data);
     // The copy, what the migrations write again, and what a server of the same disk needs meanwhile.
-    let needed = size.saturating_mul(2) + SPARE;
+    let needed = size.saturating_mul(2) + KEPT_FREE;
     anyhow::ensure!(
         free.is_none_or(|free| free >= needed),
         "a copy needs {} MiB of free disk, and there are {} MiB",

@@ -1,7 +1,7 @@
 //! A list of checks with the result of each, as a table or as JSON.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Ending;
 use super::output::{Table, say, say_json};
@@ -56,11 +56,11 @@ pub struct Check {
 pub(super) fn report(checks: &[Check], further: &[(&str, Value)], as_json: bool) -> Ending {
     let ok = !checks.iter().any(|check| check.state.fails());
     if as_json {
-        let mut answer = json!({"ok": ok, "checks": checks});
-        for (name, value) in further {
-            answer[name] = value.clone();
-        }
-        say_json(&answer);
+        let further = further.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let mut answer = Map::from_iter([("ok".to_owned(), json!(ok))]);
+        answer.insert("checks".to_owned(), json!(checks));
+        answer.extend(further);
+        say_json(&Value::Object(answer));
     } else {
         table(checks).print();
         let hints = checks.iter().filter(|check| check.state != State::Ok);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Ending;
 use super::client::{Client, Server};
 use super::output::{Table, cell, duration, say, say_json};
-use super::run::progress::{Step, steps};
+use super::run::progress::{Step, refusals, steps};
 use crate::domain::ids::RunId;
 
 const EXAMPLES: &str = "\
@@ -116,4 +116,7 @@ fn show(run: &Value, timeline: &Value) {
     }
     say("");
     blocks.print();
+    for refusal in refusals(run) {
+        say(format_args!("\nthe network policy refused {refusal}"));
+    }
 }

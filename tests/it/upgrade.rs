@@ -141,6 +141,7 @@ async fn the_new_program_says_what_it_will_do_with_the_data_of_a_former_one() {
     let (code, answer) = upgrade_check(&data, &[]);
     assert_eq!(code, Some(1), "{answer:#}");
     assert!(found(&answer, "database").unwrap().1.contains("29990101000000"), "{answer:#}");
+    server.gone().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

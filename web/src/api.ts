@@ -230,7 +230,7 @@ export class Api {
         url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
         for (const [name, value] of [["client_id", client] as const, ...further]) url.searchParams.set(name, value);
         // The server takes `binary`, and reads the credentials.
-        return new WebSocket(url, ["binary", subprotocol(this.credentials)]);
+        return new WebSocket(url.toString(), ["binary", subprotocol(this.credentials)]);
     }
 
     async #json<T>(path: string): Promise<T> {

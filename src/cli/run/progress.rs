@@ -71,6 +71,18 @@ fn collect(entries: &Value, depth: usize, steps: &mut Vec<Step>) {
     }
 }
 
+/// Returns the requests of a run's pages that the network policy refused: the target of each, and the setting
+/// that allows it. A page that was refused looks like one without the elements that the blocks look for.
+pub(in crate::cli) fn refusals(run: &Value) -> Vec<String> {
+    let refused = run.get("egress_refused").and_then(Value::as_array).into_iter().flatten();
+    let line = |refused: &Value| {
+        let target = text_of(refused, "target").unwrap_or("further targets");
+        let message = text_of(refused, "message").unwrap_or_default();
+        format!("{target}: {message}")
+    };
+    refused.map(line).collect()
+}
+
 /// A change since the last poll.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum News {
@@ -130,6 +142,13 @@ mod tests {
             "block_type": "wait", "status": status, "duration": 1.5,
             "created_at": format!("2026-01-01T00:00:{id:02}Z"),
         }})
+    }
+
+    #[test]
+    fn refusals_name_the_target_and_the_setting() {
+        let run = json!({"egress_refused": [{"target": "127.0.0.1:8000", "message": "add it"}]});
+        assert_eq!(refusals(&run), ["127.0.0.1:8000: add it"]);
+        assert!(refusals(&json!({})).is_empty());
     }
 
     fn reported(news: &[News]) -> Vec<String> {

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::progress::{News, Step};
+use super::progress::{News, Step, refusals};
 use crate::cli::client::text_of;
 use crate::cli::output::{duration, say};
 
@@ -98,6 +98,9 @@ impl Screen {
         if let Some(reason) = text_of(run, "failure_reason") {
             self.line(&format!("reason: {reason}"));
         }
+        for refusal in refusals(run) {
+            self.line(&format!("the network policy refused {refusal}"));
+        }
         if let Some(output) = run.get("output").filter(|output| !output.is_null()) {
             self.line(&format!("output: {output:#}"));
         }
@@ -117,6 +120,8 @@ impl Screen {
 /// known.
 fn waits_line(run: &Value) -> String {
     let whom = run.pointer("/waiting_for/runnable_id").and_then(Value::as_str);
+    // The session that a run has created for itself waits for its browser, not for another holder.
+    let whom = whom.filter(|whom| text_of(run, "run_id") != Some(whom));
     let whom = whom.map(|whom| format!(", which {whom} holds")).unwrap_or_default();
     let place = run.pointer("/waiting_for/place").and_then(Value::as_u64);
     let place = place.map(|place| format!("; place {place} in the queue")).unwrap_or_default();
@@ -142,6 +147,8 @@ mod tests {
         let expected = "waits for its session, which wr_1 holds; place 2 in the queue";
         assert_eq!(waits_line(&run), expected);
         assert_eq!(waits_line(&json!({"waiting_for": null})), "waits for its session");
+        let own = json!({"run_id": "wr_1", "waiting_for": {"runnable_id": "wr_1", "place": null}});
+        assert_eq!(waits_line(&own), "waits for its session");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
 use crate::service::core::Core;
 use crate::service::error::ServiceError;
 use crate::service::lookup;
+use crate::service::resources::egress::refused_of_run;
 use crate::service::resources::run::WaitingFor;
 
 /// Explains the state of a run.
@@ -41,6 +42,11 @@ pub async fn run(
         (None, Some((failure, block))) => Some(LastError::of(failure, block.finished_at)),
         (None, None) => None,
     };
+    let mut details = details(&view, now);
+    for refused in refused_of_run(core, record).await? {
+        let target = refused.target.as_deref().unwrap_or("further targets");
+        details.push(format!("The network policy refused {target}: {}.", refused.message));
+    }
     let filter = Filter { run: Some(id), ..Filter::default() };
     Ok(Explanation {
         id: id.to_string(),
@@ -50,7 +56,7 @@ pub async fn run(
         cause,
         since,
         summary,
-        details: details(&view, now),
+        details,
         waiting_for,
         occupancy: None,
         next_deadline: None,

@@ -95,6 +95,8 @@ async fn a_refused_page_of_https_has_its_reason_in_the_run_the_session_and_the_e
     .await;
     assert_eq!(refused["target"], "10.255.255.1:443");
     assert_eq!(refused["code"], "address_not_public");
+    let why = client.get(&format!("/v1/runs/{run}/explain")).await.ok();
+    assert!(why["details"].to_string().contains("refused 10.255.255.1:443"), "{why:#}");
     let events = client.events(&format!("/v1/browser_sessions/{id}/events")).await.to_string();
     assert!(events.contains("session.egress_refused"), "{events}");
     client.close(&id).await.ok();
