@@ -24,7 +24,7 @@ Examples:
 
 Run it with the NEW program, as the user of the server, with its settings, before the upgrade; the former
 server may run meanwhile. Nothing is changed: pending migrations are tried on a copy of an SQLite file,
-in the data directory, which needs as much room as the file.
+in the data directory, which needs twice the room of the file.
 
 Exit codes: 0 the new server will start; 1 it will not, and the table says why.";
 

@@ -46,7 +46,7 @@ impl Desktops {
     ///
     /// # Errors
     ///
-    /// Returns the reason why [`adopt`](crate::system::seam::Desktops::adopt) would fail for its records.
+    /// Returns the reason why an adoption would fail for its records.
     pub fn check_adoption(&self, session: SessionId) -> Result<(), AdoptError> {
         saved(&self.directory(session), session).map(|_saved| ())
     }
