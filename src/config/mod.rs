@@ -260,8 +260,8 @@ pub const SHORT_NAMES: &[(&str, &str)] = &[
     ("GREENROOM_METRICS_KEY", "keys.metrics"),
 ];
 
-/// The variables of OpenTelemetry that are read, which are common to many programs. Those of this server override
-/// them.
+/// The variables of OpenTelemetry that are read, which many programs share. The variables of this
+/// server override them.
 const OPENTELEMETRY: &[(&str, &str)] = &[
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
     ("OTEL_SERVICE_NAME", "traces.service_name"),

@@ -334,7 +334,7 @@ async fn connect(
 ///
 /// # Errors
 ///
-/// [`OpenError::Newer`] or [`OpenError::Migrations`].
+/// [`OpenError::Newer`] for a database of a newer version, [`OpenError::Migrations`] if one fails.
 pub(super) fn migrate<B: Backend>(
     connection: &mut impl MigrationHarness<B>,
     known: EmbeddedMigrations,

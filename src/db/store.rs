@@ -135,8 +135,8 @@ pub struct Full {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Adds a session unless its organization has reached one of `limits`, in one transaction. Returns the
     /// limit that is reached; none if the row is stored. A session that is to write to its profile
-    /// becomes the writer, or gets a copy if another live session is it. The `events` are stored in the
-    /// same transaction.
+    /// becomes the writer, or gets a copy if another live session is it. The same transaction stores
+    /// the `events` about it.
     fn insert_session(
         &self,
         session: SessionRecord,

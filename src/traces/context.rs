@@ -1,5 +1,5 @@
-//! Ids of traces and spans, and the header by which a client names its own: `traceparent`, see W3C Trace
-//! Context, section 3.2.
+//! Ids of traces and spans, and the header by which a client names its own: `traceparent`
+//! (W3C Trace Context, section 3.2).
 
 /// The id of a trace, which is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -61,8 +61,8 @@ impl Traces {
     }
 
     /// The trace of a request; none if tracing is off. It continues the trace of the client, if that names one.
-    /// The ratio of the settings decides whether there are spans of it, unless the settings leave that to the
-    /// client.
+    /// The ratio of the settings decides whether there are spans of it, unless the settings leave
+    /// that decision to the client.
     pub fn of_request(&self, traceparent: Option<&str>) -> Option<Trace> {
         let sink = self.0.as_ref()?;
         let remote = traceparent.and_then(Remote::parse);

@@ -4,7 +4,7 @@ import { buckets, parseMetrics, quantile, sum, sumsBy } from "./prometheus";
 
 /** The figures of one reading that are kept. The text itself has thousands of lines. */
 export interface Reading {
-    /** Milliseconds since 1970. */
+    /** The time of the reading, in milliseconds since 1970. */
     readonly at: number;
     readonly sessions: Readonly<Record<string, number>>;
     readonly held: number | null;

@@ -26,7 +26,7 @@ export function merge(window: JournalWindow, fresh: readonly ActorMessage[], mos
 /** A row of the tree of consequences. */
 export interface TreeRow {
     readonly message: Consequence;
-    /** The level, from 1. */
+    /** The depth in the tree; the root has 1. */
     readonly level: number;
     /** Its place among its siblings, from 1, and their number. */
     readonly place: number;

@@ -26,7 +26,7 @@ export interface Lane {
 
 export interface Lanes {
     readonly lanes: readonly Lane[];
-    /** By the time of sending. */
+    /** The messages in the order in which they were sent. */
     readonly items: readonly LaneItem[];
     readonly span: Span;
 }

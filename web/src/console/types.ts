@@ -298,7 +298,7 @@ export interface Consequence extends ActorMessage {
 
 export interface Lineage {
     readonly message: ActorMessage;
-    /** The outermost first. */
+    /** The messages that led to it, the outermost first. */
     readonly causes: readonly ActorMessage[];
     readonly consequences: readonly Consequence[];
     /** True if there are more consequences than the answer has. */
