@@ -341,16 +341,21 @@ impl Objects {
     /// [`ObjectError`]; there is no file then, or the former one.
     pub async fn fetch_to(&self, key: &str, target: &Path) -> Result<u64, ObjectError> {
         let Reading { size, mut bytes, .. } = self.read(key).await?;
-        let partial = Partial::of(target);
+        let partial = Arc::new(Partial::of(target));
         let failed = |cause: io::Error| ObjectError::file(target, &cause);
         let write = async {
-            let mut file = tokio::fs::File::create(partial.path()).await.map_err(failed)?;
+            // A caller that leaves does not stop the creation of the file, which keeps it removable therefore.
+            let created = Arc::clone(&partial);
+            let create = move || std::fs::File::create(created.path());
+            let file = local(&self.name(), LOCAL, create).await?.map_err(failed)?;
+            let mut file = tokio::fs::File::from_std(file);
             while let Some(piece) = bytes.try_next().await? {
                 file.write_all(&piece).await.map_err(failed)?;
             }
             file.flush().await.map_err(failed)?;
             file.sync_all().await.map_err(failed)?;
-            tokio::fs::rename(partial.path(), target).await.map_err(failed)?;
+            // On this thread: a caller that has left would not know of a file that appears afterwards.
+            std::fs::rename(partial.path(), target).map_err(failed)?;
             Ok(size)
         };
         let written = within(&self.name(), transfer_deadline(LOCAL, size), write).await;

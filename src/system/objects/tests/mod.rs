@@ -224,6 +224,45 @@ async fn a_file_that_is_replaced_while_it_is_sent_stays_in_the_outbox() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// The creation of a file may begin when its caller leaves, and end later.
+#[test]
+fn a_caller_that_leaves_at_any_step_of_a_fetch_leaves_no_file() {
+    const KEY: &str = "profiles/o_1/bp_1/1";
+    let folder = scratch("left");
+    let fetched = folder.join("fetched");
+    fs::create_dir_all(&fetched).unwrap();
+    // One thread that blocks: while it is occupied, what a step begins does not end.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    let left = runtime.block_on(async {
+        let objects = Objects::open(&Settings::default(), &folder.join("data")).unwrap();
+        objects.put_bytes(KEY, Bytes::from_static(b"archive")).await.unwrap();
+        for left in 0.. {
+            let target = fetched.join(left.to_string());
+            let mut fetch = Some(Box::pin(objects.fetch_to(KEY, &target)));
+            for step in 0..=left {
+                let (occupied, wait) = std::sync::mpsc::channel::<()>();
+                drop(tokio::task::spawn_blocking(move || wait.recv()));
+                let polled = futures_util::poll!(fetch.as_mut().unwrap());
+                if step == left {
+                    fetch = None;
+                }
+                drop(occupied);
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                if let std::task::Poll::Ready(size) = polled {
+                    assert_eq!(size, Ok(7));
+                    return left;
+                }
+            }
+            assert_eq!(fs::read_dir(&fetched).unwrap().count(), 0, "after {left} steps");
+        }
+        0
+    });
+    assert!(left > 3, "it was left after {left} steps only");
+    assert_eq!(fs::read(fetched.join(left.to_string())).unwrap(), b"archive");
+    fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test]
 async fn a_bucket_is_a_store() {
     let folder = scratch("bucket");
