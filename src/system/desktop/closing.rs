@@ -55,32 +55,60 @@ impl Parts {
         }
     }
 
-    /// Ends all parts, the last started first. Resolves with a line for each thing that remains.
+    /// Ends all parts. Resolves with a line for each thing that remains.
     pub(super) async fn end(mut self) -> Vec<String> {
         let remains = Remains::of(self.session, &self.directory);
+        let mut left = Vec::new();
+        let cookies = self.cookies_at_end().await;
+        let is_kept = self.at_end.is_some() || self.settings.keep_directories;
+        let (has_ended, others) = if is_kept {
+            // It needs its display and its network until it has written its files.
+            (self.end_browser(true).await, self.end_others().await)
+        } else {
+            // One that is killed has nothing to write.
+            tokio::join!(self.end_browser(false), self.end_others())
+        };
+        if let (false, Some(chromium)) = (has_ended, &self.chromium) {
+            left.push(stays(chromium, "chromium"));
+        }
+        left.extend(others);
+        left.extend(process::sweep(self.session).await);
+        let servers = self.displays.iter().map(|xvfb| xvfb.identity().pid);
+        left.extend(remains.remove(servers, self.display_number));
+        drop(self.reservation.take());
+        self.keep_profile(cookies, has_ended).await;
+        left.extend(ungroup(&self.directory).await);
+        clear(self.directory, self.settings.keep_directories, left).await
+    }
+
+    /// Ends the browser, after it has written its files if they are kept. Resolves with `false` if it does not end.
+    async fn end_browser(&self, is_kept: bool) -> bool {
+        let Some(chromium) = &self.chromium else { return true };
+        let grace = self.settings.stop_grace();
+        match &self.devtools {
+            _ if !is_kept => chromium.kill().await,
+            Some(devtools) => browser::close(chromium, devtools, grace).await,
+            None => chromium.stop(grace).await,
+        }
+    }
+
+    /// Ends the other parts. Resolves with a line for each thing that remains.
+    async fn end_others(&self) -> Vec<String> {
+        let network = async {
+            match &self.way {
+                Some(way) => way.end().await,
+                None => None,
+            }
+        };
+        let (network, mut left) = tokio::join!(network, self.end_display());
+        left.extend(network);
+        left
+    }
+
+    /// Ends the VNC server and the display. Resolves with a line for each thing that remains.
+    async fn end_display(&self) -> Vec<String> {
         let grace = self.settings.stop_grace();
         let mut left = Vec::new();
-        let stays = |process: &Process, name: &str| {
-            format!("process {} ({name}) does not end", process.identity().pid)
-        };
-        let cookies = self.cookies_at_end().await;
-        // A browser whose files are removed has nothing to write.
-        let is_kept = self.at_end.is_some() || self.settings.keep_directories;
-        let mut has_ended = true;
-        if let Some(chromium) = &self.chromium {
-            let ended = match &self.devtools {
-                Some(devtools) if is_kept => browser::close(chromium, devtools, grace).await,
-                Some(_) => chromium.kill().await,
-                None => chromium.stop(grace).await,
-            };
-            if !ended {
-                left.push(stays(chromium, "chromium"));
-            }
-            has_ended = ended;
-        }
-        if let Some(way) = &self.way {
-            left.extend(way.end().await);
-        }
         let (within, beside): (Vec<_>, Vec<_>) =
             self.vnc.iter().partition(|vnc| vnc.is_the_display());
         for vnc in beside {
@@ -94,13 +122,7 @@ impl Parts {
         for vnc in within {
             left.extend(vnc.close().await);
         }
-        left.extend(process::sweep(self.session).await);
-        let servers = self.displays.iter().map(|xvfb| xvfb.identity().pid);
-        left.extend(remains.remove(servers, self.display_number));
-        drop(self.reservation.take());
-        self.keep_profile(cookies, has_ended).await;
-        left.extend(ungroup(&self.directory).await);
-        clear(self.directory, self.settings.keep_directories, left).await
+        left
     }
 
     fn kill_now(&self) {
@@ -112,6 +134,10 @@ impl Parts {
             way.kill_now();
         }
     }
+}
+
+fn stays(process: &Process, name: &str) -> String {
+    format!("process {} ({name}) does not end", process.identity().pid)
 }
 
 /// The evidence of which display locks and sockets belong to a session. It is complete even for a

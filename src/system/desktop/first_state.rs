@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::directory::Directory;
-use super::memory::{Memory, Opening};
+use super::memory::{FirstTab, Memory, Opening};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::system::cdp::Devtools;
 use crate::system::failure::{directory as directory_failed, failure};
@@ -46,7 +46,7 @@ impl FirstState {
         let mut cookies = Vec::new();
         if let Some(Restored { cookies: known, state, whole }) = restored {
             let login = Memory { cookies: known, ..Memory::default() };
-            let (_none, lost) = login.restore(devtools).await;
+            let (_none, lost) = login.restore(devtools, FirstTab::OfItsOwn).await;
             tracing::debug!("the browser starts from a profile without {lost}");
             cookies = login.cookies;
             if let Some(state) = state {
@@ -62,25 +62,24 @@ impl FirstState {
             applied.map_err(|cause| not_applied(&cause))?;
             cookies = cookies_of(devtools).await?;
         }
-        // If the browser is recovered before its tabs were read, it shows its start page again.
         let first = spec.start_url.as_ref().map(ToString::to_string);
-        if first.is_some() || has_state {
-            let tabs = first.as_ref().map_or_else(|| Memory::blank().tabs, |url| vec![url.clone()]);
-            let file = directory.memory();
-            Memory { tabs, cookies, network: None }
-                .write(&file)
-                .map_err(|cause| directory_failed(file.path(), &cause))?;
+        if first.is_none() && !has_state {
+            return Ok(Opening::new());
         }
-        let mut opening = Opening::new();
-        match first {
-            Some(url) if has_state => {
-                let tabs = Memory { tabs: vec![url], ..Memory::default() };
-                (opening, _) = tabs.restore(devtools).await;
+        let tabs = first.clone().map_or_else(|| Memory::blank().tabs, |url| vec![url]);
+        let opening = match first {
+            Some(_url) if has_state => {
+                let tabs = Memory { tabs: tabs.clone(), ..Memory::default() };
+                tabs.restore(devtools, FirstTab::OfItsOwn).await.0
             }
-            Some(url) => drop(opening.insert(page, url)),
-            None => {}
-        }
-        Ok(opening)
+            Some(url) => Opening::from([(page, url)]),
+            None => Opening::new(),
+        };
+        // If the browser is recovered before its tabs were read, it shows its start page again.
+        let file = directory.memory();
+        let memory = Memory { tabs, cookies, network: None, opening };
+        memory.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
+        Ok(memory.opening)
     }
 }
 

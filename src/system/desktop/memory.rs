@@ -3,14 +3,16 @@
 //! Chromium writes cookies every half minute and loses session cookies when it ends. Therefore they
 //! are read over DevTools (`Storage.getCookies`) and stored in the session's directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::directory::Kept;
+use super::emulation;
 use crate::domain::session::ProcessIdentity;
 use crate::system::cdp::{CdpError, Connection, Devtools};
 
@@ -34,8 +36,18 @@ const AS_THEY_ARE: [&str; 10] = [
     "partitionKey",
 ];
 
-/// Pages that a browser was asked for and may not show yet: the URLs by target id.
+/// The pages that a browser was asked for and has not loaded yet: the URLs by target id.
 pub(super) type Opening = HashMap<String, String>;
+
+/// The place of the first tab in a browser that shows an empty page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstTab {
+    /// A page of its own, with no page before it in its history.
+    OfItsOwn,
+    /// The empty page. If that were closed instead, the overrides of settings would end with it in every page of its
+    /// renderer, which may be that of the new tab.
+    InPlace,
+}
 
 /// The tabs and cookies of a browser.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +59,10 @@ pub(super) struct Memory {
     /// The network process that had the cookies; none after they were restored into another browser.
     #[serde(default)]
     pub(super) network: Option<ProcessIdentity>,
+    /// The pages of this browser that have not loaded their first document yet. The next server knows them too, and
+    /// does not take them for empty tabs.
+    #[serde(default)]
+    pub(super) opening: Opening,
 }
 
 /// The target of the first page of a browser; none if it has no page.
@@ -92,10 +108,10 @@ impl Memory {
 
     /// Restores tabs and cookies into a browser that shows an empty page. Resolves with the pages
     /// that it is opening, and with a text that names the losses.
-    pub(super) async fn restore(&self, devtools: &Devtools) -> (Opening, String) {
+    pub(super) async fn restore(&self, devtools: &Devtools, first: FirstTab) -> (Opening, String) {
         let mut lost = vec!["text typed into pages".to_owned()];
         let mut opening = Opening::new();
-        match timeout(DEADLINE, self.put_back(devtools, &mut opening, &mut lost)).await {
+        match timeout(DEADLINE, self.put_back(devtools, first, &mut opening, &mut lost)).await {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => lost.push(format!("tabs or cookies: {cause}")),
             Err(_late) => lost.push("tabs or cookies: the browser did not answer".to_owned()),
@@ -106,6 +122,7 @@ impl Memory {
     async fn put_back(
         &self,
         devtools: &Devtools,
+        first: FirstTab,
         opening: &mut Opening,
         lost: &mut Vec<String>,
     ) -> Result<(), CdpError> {
@@ -113,20 +130,29 @@ impl Memory {
         // Cookies first, because pages would load without a login otherwise.
         self.put_cookies_back(&connection, lost).await;
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;
-        let mut empty: Vec<Value> = targets
+        let mut empty: VecDeque<String> = targets
             .get("targetInfos")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
             .filter(|target| target.get("type").is_some_and(|kind| kind == "page"))
-            .filter_map(|target| target.get("targetId").cloned())
+            .filter_map(|target| Some(target.get("targetId")?.as_str()?.to_owned()))
             .collect();
-        for url in &self.tabs {
+        let mut tabs = self.tabs.iter();
+        if first == FirstTab::InPlace
+            && let Some(target) = empty.pop_front()
+            && let Some(url) = tabs.next()
+        {
+            emulation::navigate(devtools, &target, url, &Handle::current()).await;
+            opening.insert(target, url.clone());
+        }
+        for url in tabs {
             let target = json!({ "url": url });
             match connection.call(None, "Target.createTarget", target).await {
                 Ok(answer) => {
-                    let target = answer.get("targetId").and_then(Value::as_str);
-                    opening.insert(target.unwrap_or_default().to_owned(), url.clone());
+                    if let Some(target) = answer.get("targetId").and_then(Value::as_str) {
+                        opening.insert(target.to_owned(), url.clone());
+                    }
                 }
                 Err(CdpError::Refused { .. }) => lost.push("a tab".to_owned()),
                 Err(cause) => return Err(cause),
@@ -157,7 +183,7 @@ impl Memory {
 
 /// Closes pages, and resolves when they are gone. The next driver or keeper must not mistake one of
 /// them for a page of the session.
-async fn close(connection: &Connection, targets: &mut Vec<Value>) -> Result<(), CdpError> {
+async fn close(connection: &Connection, targets: &mut VecDeque<String>) -> Result<(), CdpError> {
     let mut events = connection.events();
     let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
     connection.call(None, "Target.setDiscoverTargets", discover).await?;
@@ -168,11 +194,25 @@ async fn close(connection: &Connection, targets: &mut Vec<Value>) -> Result<(), 
     while !targets.is_empty() {
         let Some(event) = events.recv().await else { return Ok(()) };
         if event.method == "Target.targetDestroyed" {
-            let gone = event.params.get("targetId");
-            targets.retain(|target| Some(target) != gone);
+            let gone = event.params.get("targetId").and_then(Value::as_str);
+            targets.retain(|target| Some(target.as_str()) != gone);
         }
     }
     Ok(())
+}
+
+/// True if a requested page has loaded a document, by the answer of `Page.getNavigationHistory`. The URL of its target is
+/// no sign of it: it is that of the request until the request fails or the process of the page dies.
+pub(super) fn has_opened(history: &Value) -> bool {
+    let entries = history.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut urls = entries.iter().filter_map(|entry| entry.get("url")?.as_str());
+    // The first document takes the place of the empty page, or follows it.
+    entries.len() > 1 || urls.any(|url| !is_blank(url))
+}
+
+/// True if this is the URL of a page before its first navigation.
+pub(super) fn is_blank(url: &str) -> bool {
+    url.is_empty() || url == "about:blank"
 }
 
 /// True if a page with this URL is worth opening again.

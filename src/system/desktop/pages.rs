@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::memory::Opening;
 use crate::system::cdp::{CdpError, Connection};
 use crate::system::seam::Repair;
 
@@ -85,8 +86,12 @@ impl Pages {
         self.crashed.values().filter_map(|crash| crash.reload_at).min()
     }
 
-    /// Reloads the pages that are due, and returns a report for each.
-    pub(super) async fn reload(&mut self, connection: &Connection) -> Vec<Repair> {
+    /// Reloads the pages that are due, and returns a report for each. Those that were `pending` are requested again.
+    pub(super) async fn reload(
+        &mut self,
+        connection: &Connection,
+        pending: &Opening,
+    ) -> Vec<Repair> {
         let now = Instant::now();
         let mut repair = Vec::new();
         for (target, crash) in &mut self.crashed {
@@ -95,7 +100,12 @@ impl Pages {
             }
             crash.reload_at = None;
             // A page that was closed meanwhile is no loss.
-            if reload(connection, target, crash.empties).await.is_ok() {
+            let asked = pending.get(target).filter(|_asked| !crash.empties);
+            let reloaded = match asked {
+                Some(url) => request(connection, target, url).await,
+                None => reload(connection, target, crash.empties).await,
+            };
+            if reloaded.is_ok() {
                 let cause = crash.cause.to_owned();
                 let lost = if crash.empties { "the page" } else { "text typed into the page" };
                 repair.push(Repair::new(cause, lost, crash.times, crash.latest.elapsed()));
@@ -105,19 +115,36 @@ impl Pages {
     }
 }
 
+/// Requests a URL in a page, without waiting for the answer of its host.
+async fn request(connection: &Connection, target: &str, url: &str) -> Result<(), CdpError> {
+    let session = attach(connection, target).await?;
+    drop(connection.call(Some(&session), "Page.navigate", json!({ "url": url })));
+    detach(connection, &session).await;
+    Ok(())
+}
+
 async fn reload(connection: &Connection, target: &str, empties: bool) -> Result<(), CdpError> {
-    let attach = json!({ "targetId": target, "flatten": true });
-    let attached = connection.call(None, "Target.attachToTarget", attach).await?;
-    let session = attached.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+    let session = attach(connection, target).await?;
     let (method, params) = if empties {
         ("Page.navigate", json!({ "url": "about:blank" }))
     } else {
         ("Page.reload", json!({}))
     };
-    let reloaded = connection.call(Some(session), method, params).await;
-    let detach = json!({ "sessionId": session });
-    let _ = connection.call(None, "Target.detachFromTarget", detach).await;
+    let reloaded = connection.call(Some(&session), method, params).await;
+    detach(connection, &session).await;
     reloaded.map(drop)
+}
+
+/// Attaches to a page, and returns the session.
+async fn attach(connection: &Connection, target: &str) -> Result<String, CdpError> {
+    let target = json!({ "targetId": target, "flatten": true });
+    let attached = connection.call(None, "Target.attachToTarget", target).await?;
+    Ok(attached.get("sessionId").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+async fn detach(connection: &Connection, session: &str) {
+    let session = json!({ "sessionId": session });
+    let _ = connection.call(None, "Target.detachFromTarget", session).await; // The page may be gone.
 }
 
 #[cfg(test)]

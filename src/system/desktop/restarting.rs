@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::Saved;
 use super::emulation::Emulation;
 use super::managed::managed;
-use super::memory::Memory;
+use super::memory::{FirstTab, Memory};
 use super::networking::{self, Found};
 use super::running::LiveDesktop;
 use crate::domain::session::{Failure, FilesLevel};
@@ -213,9 +213,9 @@ impl LiveDesktop {
         made.emulation.in_force().await;
         let lost = match memory {
             Some(memory) => {
-                let (opening, lost) = memory.restore(&devtools).await;
-                made.opening = opening;
-                let memory = Memory { network: None, ..memory };
+                let (opening, lost) = memory.restore(&devtools, FirstTab::InPlace).await;
+                made.opening.clone_from(&opening);
+                let memory = Memory { network: None, opening, ..memory };
                 let file = directory.memory();
                 memory.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
                 lost

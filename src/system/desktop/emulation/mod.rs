@@ -154,8 +154,8 @@ pub(super) async fn navigate(devtools: &Devtools, target: &str, url: &str, runti
     };
     match timeout(CONNECTING, opening).await {
         Ok(Ok(())) => {}
-        Ok(Err(cause)) => warn!(error = %cause, "the start page cannot be opened"),
-        Err(_late) => warn!("the start page cannot be opened: the browser does not answer"),
+        Ok(Err(cause)) => warn!(error = %cause, "a page cannot be opened"),
+        Err(_late) => warn!("a page cannot be opened: the browser does not answer"),
     }
 }
 
@@ -262,12 +262,20 @@ impl Work {
     }
 }
 
+/// A target to which the overrides are attached.
+struct Attached {
+    /// The kind of the target, if it has overrides.
+    kind: Option<TargetKind>,
+    /// Cancelled when the target, or one that it is below, has detached. Chromium answers none of its commands then.
+    gone: CancellationToken,
+}
+
 /// The targets of a browser.
 struct Targets<'a> {
     connection: &'a Connection,
     overrides: Overrides,
-    /// The kinds of the attached targets, by session.
-    sessions: HashMap<String, TargetKind>,
+    /// The attached targets, by session.
+    sessions: HashMap<String, Attached>,
     /// The browser contexts whose pages may read the position.
     contexts: HashSet<String>,
     answers: FuturesUnordered<BoxFuture<'static, Result<Value, CdpError>>>,
@@ -275,7 +283,15 @@ struct Targets<'a> {
 
 impl Targets<'_> {
     fn call(&self, session: Option<&str>, method: &str, params: Value) {
-        self.answers.push(Box::pin(self.connection.call(session, method, params)));
+        let answer = self.connection.call(session, method, params);
+        let attached = session.and_then(|session| self.sessions.get(session));
+        let gone = attached.map(|attached| attached.gone.clone());
+        self.answers.push(match gone {
+            Some(gone) => Box::pin(async move {
+                gone.run_until_cancelled(answer).await.unwrap_or(Ok(Value::Null))
+            }),
+            None => Box::pin(answer),
+        });
     }
 
     /// Attaches to the targets of the browser or below a target, now and later.
@@ -297,12 +313,18 @@ impl Targets<'_> {
         self.call(None, "Browser.setPermission", params);
     }
 
-    fn on_event(&mut self, CdpEvent { method, params, .. }: &CdpEvent) {
+    fn on_event(&mut self, CdpEvent { session, method, params }: &CdpEvent) {
+        let above = session.as_deref();
         let text = |path: &str| params.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let session = text("/sessionId");
         match method.as_str() {
             "Target.attachedToTarget" => {
-                if let Some(kind) = TargetKind::named(text("/targetInfo/type")) {
+                let kind = TargetKind::named(text("/targetInfo/type"));
+                let above = above.and_then(|above| self.sessions.get(above));
+                let gone =
+                    above.map_or_else(CancellationToken::new, |above| above.gone.child_token());
+                self.sessions.insert(session.to_owned(), Attached { kind, gone });
+                if let Some(kind) = kind {
                     let context = text("/targetInfo/browserContextId");
                     let is_new = kind == TargetKind::Page && !context.is_empty();
                     if is_new
@@ -315,14 +337,29 @@ impl Targets<'_> {
                         self.call(Some(session), method, params);
                     }
                     self.attach(Some(session));
-                    self.sessions.insert(session.to_owned(), kind);
                 }
                 self.call(Some(session), "Runtime.runIfWaitingForDebugger", json!({}));
             }
             "Target.detachedFromTarget" => {
-                self.sessions.remove(session);
+                if let Some(attached) = self.sessions.remove(session) {
+                    attached.gone.cancel();
+                }
+                self.sessions.retain(|_session, attached| !attached.gone.is_cancelled());
+                self.renew_locale();
             }
             _ => {}
+        }
+    }
+
+    /// Sets the locale in all targets again. A renderer has one for all of its pages, and loses it
+    /// with the page that has set it.
+    fn renew_locale(&self) {
+        for (session, attached) in &self.sessions {
+            if attached.kind.is_some()
+                && let Some((method, params)) = self.overrides.locale_command()
+            {
+                self.call(Some(session), method, params);
+            }
         }
     }
 
@@ -334,8 +371,9 @@ impl Targets<'_> {
                 self.permit(Some(context));
             }
         }
-        for (session, kind) in &self.sessions {
-            for (method, params) in self.overrides.commands(Some(&before), *kind) {
+        for (session, attached) in &self.sessions {
+            let Some(kind) = attached.kind else { continue };
+            for (method, params) in self.overrides.commands(Some(&before), kind) {
                 self.call(Some(session), method, params);
             }
         }

@@ -39,6 +39,9 @@ pub(super) struct Overrides {
     touch: Option<Value>,
 }
 
+/// The command whose override a renderer has once, for all of its pages.
+const SET_LOCALE: &str = "Emulation.setLocaleOverride";
+
 /// A command, with its parameters.
 pub(super) type Command = (&'static str, Value);
 
@@ -80,6 +83,11 @@ impl Overrides {
         self.geolocation.is_some()
     }
 
+    /// The command that sets the locale; none if the browser needs no override of it.
+    pub(super) fn locale_command(&self) -> Option<Command> {
+        Some((SET_LOCALE, self.locale.clone()?))
+    }
+
     /// The commands that set these overrides in a target, and remove those of `before` that are not
     /// among them.
     pub(super) fn commands(&self, before: Option<&Self>, kind: TargetKind) -> Vec<Command> {
@@ -98,9 +106,8 @@ impl Overrides {
         let former = before.map(|before| &before.user_agent);
         let reset = (user_agent, json!({ "userAgent": "" }));
         set(true, &self.user_agent, former, user_agent, reset);
-        let locale = "Emulation.setLocaleOverride";
         let former = before.map(|before| &before.locale);
-        set(true, &self.locale, former, locale, (locale, json!({})));
+        set(true, &self.locale, former, SET_LOCALE, (SET_LOCALE, json!({})));
         let timezone = "Emulation.setTimezoneOverride";
         let former = before.map(|before| &before.timezone);
         let reset = (timezone, json!({ "timezoneId": "" }));

@@ -162,6 +162,11 @@ impl Busy {
         }
     }
 
+    /// The session of a page, once it is attached.
+    pub(super) fn session(&self, target: &str) -> Option<&str> {
+        self.pages.get(target)?.session.as_deref()
+    }
+
     /// Forgets a page that has closed.
     pub(super) fn closed(&mut self, target: &str) {
         self.pages.remove(target);

@@ -16,7 +16,7 @@ mod zygotes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -31,7 +31,7 @@ use self::hangs::{Stopped, every};
 use self::last_tab::LastTab;
 use self::zygotes::Zygotes;
 use super::Repair;
-use super::memory::{Memory, Opening, is_worth_keeping};
+use super::memory::{Memory, Opening, has_opened, is_blank, is_worth_keeping};
 use super::network::Network;
 use super::pages::Pages;
 use super::repairs::Repairs;
@@ -58,6 +58,9 @@ const SLOW: Duration = Duration::from_secs(20);
 
 /// The time for a browser to start another network process.
 const STARTS: Duration = Duration::from_millis(50);
+
+/// The time for requested pages to load. Later they are what they show: a URL may have been that of a download.
+const LOADS: Duration = Duration::from_secs(120);
 
 /// The longest time for cookies to be restored.
 const PUT_BACK: Duration = Duration::from_secs(5);
@@ -102,6 +105,7 @@ impl Keeper {
         let (remember, requests) = Remember::channel();
         let watch = Watch {
             kept,
+            began: Instant::now(),
             hung: hangs,
             tabs: Vec::new(),
             pages: Pages::default(),
@@ -145,6 +149,7 @@ impl Keeper {
 
 struct Watch {
     kept: Kept,
+    began: Instant,
     hung: Hung,
     /// The target ids and URLs of the tabs, in the order in which they were opened.
     tabs: Vec<(String, String)>,
@@ -164,6 +169,9 @@ struct Watch {
 impl Watch {
     async fn run(mut self, mut used: watch::Receiver<bool>) {
         self.known = Memory::read(&self.kept.memory);
+        if let Some(known) = &self.known {
+            self.kept.opening.extend(known.opening.clone());
+        }
         loop {
             // At most the time between two checks: a stopped browser accepts no connection, and two
             // checks detect it.
@@ -238,7 +246,7 @@ impl Watch {
                 () = settles => {
                     // A read in progress may be older than the latest event.
                     settled = reading.is_some().then(|| Instant::now() + SETTLED);
-                    reading.get_or_insert_with(|| read_cookies(connection));
+                    reading.get_or_insert_with(|| self.read(connection));
                 }
                 () = succeeds => {
                     // A read in progress may miss the cookies that are being restored.
@@ -249,7 +257,7 @@ impl Watch {
                 Some(request) = self.requests.recv() => {
                     self.waiting.push(request);
                     // A read in progress may be older than the change that this one is for.
-                    reading = Some(read_cookies(connection));
+                    reading = Some(self.read(connection));
                 }
                 () = looks => {
                     self.check(Some(connection), used).await;
@@ -258,13 +266,13 @@ impl Watch {
                 () = freshens => {
                     // A read in progress may be older than the change that this one is for.
                     let every = if is_used || reading.is_some() { FRESH } else { SLOW };
-                    reading.get_or_insert_with(|| read_cookies(connection));
+                    reading.get_or_insert_with(|| self.read(connection));
                     fresh = Instant::now() + every;
                 }
                 read = reads => {
                     reading = None;
                     match read {
-                        Ok(read) if self.believes(&network) => self.remember(&read, &network),
+                        Ok(read) if self.believes(&network) => self.remember(read, &network),
                         Ok(_) | Err(_) => {}
                     }
                     for request in self.waiting.drain(..) {
@@ -284,7 +292,8 @@ impl Watch {
                 () = zygotes.ended() => self.end_barren(),
                 () = reloads => {
                     let limit = self.hang().unwrap_or(RETRY_DELAY);
-                    let repair = timeout(limit, self.pages.reload(connection)).await;
+                    let pending = self.pending();
+                    let repair = timeout(limit, self.pages.reload(connection, &pending)).await;
                     for repair in repair.unwrap_or_default() {
                         self.kept.repairs.report(repair);
                     }
@@ -308,9 +317,6 @@ impl Watch {
                     return false;
                 }
                 let (id, url) = (text(&target["targetId"]), text(&target["url"]));
-                if !is_blank(&url) {
-                    self.kept.opening.remove(&id);
-                }
                 match self.tabs.iter_mut().find(|(tab, _)| *tab == id) {
                     // A changed title needs no action.
                     Some((_, known)) if *known == url => return false,
@@ -327,9 +333,10 @@ impl Watch {
             }
             "Target.targetDestroyed" => {
                 let before = self.tabs.len();
-                self.pages.closed(&text(&params["targetId"]));
                 let id = text(&params["targetId"]);
+                self.pages.closed(&id);
                 self.busy.closed(&id);
+                self.kept.opening.remove(&id);
                 self.tabs.retain(|(tab, _)| *tab != id);
                 if before > 0 && self.tabs.is_empty() {
                     self.last_tab.closed(Instant::now());
@@ -382,7 +389,44 @@ impl Watch {
         }
     }
 
-    fn remember(&mut self, read: &Value, network: &Network) {
+    fn read(&mut self, connection: &Connection) -> Reading {
+        if self.began.elapsed() > LOADS {
+            self.kept.opening.clear();
+        }
+        let cookies = connection.call(None, "Storage.getCookies", json!({}));
+        let histories = self.kept.opening.keys().filter_map(|target| {
+            let session = Some(self.busy.session(target)?);
+            let history = connection.call(session, "Page.getNavigationHistory", json!({}));
+            let target = target.clone();
+            Some(async move { (target, history.await) })
+        });
+        let histories = join_all(histories);
+        Box::pin(async move {
+            let (cookies, histories) = tokio::join!(cookies, histories);
+            let cookies = cookies?.get("cookies").and_then(Value::as_array).cloned();
+            let mut opened = Vec::new();
+            for (target, history) in histories {
+                match history {
+                    Ok(history) if has_opened(&history) => opened.push(target),
+                    Ok(_) | Err(CdpError::Refused { .. } | CdpError::Busy { .. }) => {}
+                    Err(cause) => return Err(cause),
+                }
+            }
+            Ok(Read { cookies: cookies.unwrap_or_default(), opened })
+        })
+    }
+
+    /// The requested pages that still show their requests, or an empty page.
+    fn pending(&self) -> Opening {
+        let asked = |(target, url): &(String, String)| {
+            let asked = self.kept.opening.get(target)?;
+            (is_blank(url) || url == asked).then(|| (target.clone(), asked.clone()))
+        };
+        self.tabs.iter().filter_map(asked).collect()
+    }
+
+    fn remember(&mut self, Read { cookies, opened }: Read, network: &Network) {
+        self.kept.opening.retain(|target, _url| !opened.contains(target));
         let tabs = self.tabs.iter().map(|(target, url)| {
             // Stored as empty, a slow page would be lost if the browser ended.
             let opening = self.kept.opening.get(target).filter(|_opening| is_blank(url));
@@ -397,8 +441,8 @@ impl Watch {
         if tabs.is_empty() || self.last_tab.is_closed() {
             return;
         }
-        let cookies = read.get("cookies").and_then(Value::as_array).cloned().unwrap_or_default();
-        let memory = Memory { tabs, cookies, network: network.identity().cloned() };
+        let (network, opening) = (network.identity().cloned(), self.kept.opening.clone());
+        let memory = Memory { tabs, cookies, network, opening };
         if self.known.as_ref() == Some(&memory) {
             return;
         }
@@ -409,17 +453,15 @@ impl Watch {
     }
 }
 
-/// True if this is the URL of a page before its first navigation.
-fn is_blank(url: &str) -> bool {
-    url.is_empty() || url == "about:blank"
+/// The state of a browser that is to be remembered, as it was read.
+struct Read {
+    /// All cookies, in the format of `Storage.getCookies`.
+    cookies: Vec<Value>,
+    /// The requested pages that have loaded since.
+    opened: Vec<String>,
 }
 
-/// A pending read of all cookies.
-type Reading = BoxFuture<'static, Result<Value, CdpError>>;
-
-fn read_cookies(connection: &Connection) -> Reading {
-    Box::pin(connection.call(None, "Storage.getCookies", json!({})))
-}
+type Reading = BoxFuture<'static, Result<Read, CdpError>>;
 
 /// Resolves at `at`, or never if it is none.
 async fn until(at: Option<Instant>) {

@@ -7,19 +7,19 @@ mod recovery;
 mod sealed;
 mod tigervnc;
 mod windows;
+mod world;
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::world::World;
 use super::directory::Kept;
 use super::*;
 use crate::domain::ids::SessionId;
@@ -29,13 +29,6 @@ use crate::system::Settings;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::display::{lock, socket};
 
-/// A separate data directory with its desktops, removed on drop.
-struct World {
-    data: PathBuf,
-    desktops: Desktops,
-    session: SessionId,
-}
-
 /// The settings with a vault, as a server has it.
 fn sealed(settings: Settings) -> Settings {
     Settings { vault: Some(Vault::new([7; 32])), ..settings }
@@ -44,86 +37,6 @@ fn sealed(settings: Settings) -> Settings {
 /// The text that the memory file holds.
 fn known(memory: &Kept) -> String {
     memory.read().unwrap_or_default().unwrap_or_default()
-}
-
-static LAST: AtomicU64 = AtomicU64::new(0);
-
-impl World {
-    fn new(settings: Settings) -> Self {
-        let number = LAST.fetch_add(1, Ordering::Relaxed);
-        let session = SessionId::from(u64::from(std::process::id()) * 1_000 + number);
-        let data = std::env::temp_dir().join(format!("gr-{session}"));
-        fs::create_dir_all(&data).unwrap();
-        let runtime = tokio::runtime::Handle::current();
-        let desktops = Desktops::new(&data, sealed(settings), runtime);
-        Self { data, desktops, session }
-    }
-
-    /// Makes a script that stands in for a program.
-    fn fake(name: &str, script: &str) -> Fake {
-        let number = LAST.fetch_add(1, Ordering::Relaxed);
-        let file = format!("gr-fake-{}-{number}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(file);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Fake(path)
-    }
-
-    async fn launch(&self, spec: SessionSpec) -> Result<Box<dyn Desktop>, LaunchError> {
-        let order = Order::new(self.session, spec);
-        self.desktops.launch(order, CancellationToken::new()).await
-    }
-
-    async fn up(&self, spec: SessionSpec) -> Box<dyn Desktop> {
-        self.launch(spec).await.unwrap_or_else(|cause| panic!("{cause:?}"))
-    }
-
-    async fn fails(&self) -> Failure {
-        match self.launch(small(None)).await {
-            Err(LaunchError::Failed(failure)) => *failure,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The processes that carry the session's marker, or its directory in their arguments.
-    fn processes(&self) -> Vec<String> {
-        let marker = format!("GREENROOM_SESSION={}", self.session);
-        let folder = format!("/{}/", self.session);
-        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-        entries
-            .filter(|entry| {
-                let read = |what| fs::read(entry.path().join(what)).unwrap_or_default();
-                let environment = read("environ");
-                String::from_utf8_lossy(&read("cmdline")).contains(&folder)
-                    || environment.split(|byte| *byte == 0).any(|one| one == marker.as_bytes())
-            })
-            .map(|entry| fs::read_to_string(entry.path().join("comm")).unwrap_or_default())
-            .collect()
-    }
-
-    #[track_caller]
-    fn nothing_is_left(&self) {
-        assert_eq!(self.processes(), Vec::<String>::new());
-        let directory = self.desktops.directory(self.session);
-        for path in [directory.path(), directory.own()] {
-            assert!(!path.exists(), "{} is left", path.display());
-        }
-    }
-}
-
-/// The path of a script, which is removed on drop.
-struct Fake(PathBuf);
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.data);
-    }
 }
 
 fn small(start: Option<&str>) -> SessionSpec {
@@ -196,16 +109,20 @@ fn segments_of(pid: i32) -> usize {
 }
 
 /// Asserts that no display is left. Its number may be reused: then the lock names another process.
-#[track_caller]
-fn no_display_is_left(identity: &DesktopIdentity) {
-    match fs::read_to_string(lock(identity.display_number)) {
-        Ok(holder) => assert_ne!(holder.trim(), identity.xvfb.pid.to_string()),
-        Err(_none) => {
-            // A socket without a lock is a leftover, or one of a server that is just ending.
-            let stream = std::os::unix::net::UnixStream::connect(socket(identity.display_number));
-            let refused = std::io::ErrorKind::ConnectionRefused;
-            assert!(!stream.is_err_and(|cause| cause.kind() == refused), "a dead socket is left");
+async fn no_display_is_left(identity: &DesktopIdentity) {
+    let refused = std::io::ErrorKind::ConnectionRefused;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Ok(holder) = fs::read_to_string(lock(identity.display_number)) {
+            return assert_ne!(holder.trim(), identity.xvfb.pid.to_string());
         }
+        // A socket without a lock is a leftover, or for a moment that of another server that is just ending.
+        let stream = std::os::unix::net::UnixStream::connect(socket(identity.display_number));
+        if !stream.is_err_and(|cause| cause.kind() == refused) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "a dead socket is left");
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -247,7 +164,7 @@ async fn a_desktop_comes_up_shows_its_page_and_leaves_nothing() {
     let death = desktop.death();
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     assert!(timeout(Duration::from_millis(300), death).await.is_err(), "it was asked to end");
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     assert_eq!(segments_of(vnc.pid), 0);
     assert!(TcpListener::bind(("127.0.0.1", identity.vnc_port)).is_ok());
     drop(seat);
@@ -315,10 +232,13 @@ async fn a_login_of_half_a_second_ago_is_kept_for_the_next_desktop() {
 
 async fn loaded(connection: &Connection, site: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while evaluate(connection, "document.readyState + location.href").await
-        != format!("complete{site}")
-    {
-        assert!(Instant::now() < deadline, "the page does not load");
+    let expected = format!("complete{site}");
+    loop {
+        let found = evaluate(connection, "document.readyState + location.href").await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the page does not load: {found} and not {expected}");
         tokio::task::yield_now().await;
     }
 }
@@ -379,7 +299,7 @@ async fn a_killed_display_is_reported_and_leaves_nothing() {
     assert!(shot.is_err());
     drop(seat);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     world.nothing_is_left();
 }
 
@@ -639,7 +559,7 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     assert!(crate::system::process::is_ours(&identity.xvfb, world.session));
 
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     assert_eq!(segments_of(saved.identity.vnc.unwrap().pid), 0);
     world.nothing_is_left();
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());

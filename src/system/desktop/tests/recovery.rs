@@ -71,7 +71,7 @@ async fn a_desktop_is_taken_over_and_shows_the_same_page() {
     let death = desktop.death();
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     assert!(timeout(Duration::from_millis(300), death).await.is_err(), "it was asked to end");
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     world.nothing_is_left();
 }
 
@@ -151,7 +151,7 @@ async fn a_killed_display_comes_back_under_its_number_and_viewers_find_it() {
     assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
     drop(seat);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    no_display_is_left(&after);
+    no_display_is_left(&after).await;
     world.nothing_is_left();
 }
 
@@ -323,6 +323,65 @@ async fn remembers(memory: &Kept, text: &str) {
         assert!(Instant::now() < deadline, "{text} is not kept");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The URL of the first page.
+async fn url_of_the_page(connection: &Connection) -> Value {
+    let targets = connection.call(None, "Target.getTargets", json!({})).await.unwrap();
+    let targets = targets["targetInfos"].as_array().unwrap();
+    targets.iter().find(|target| target["type"] == "page").unwrap()["url"].clone()
+}
+
+/// The tabs in the memory file.
+fn tabs(memory: &Kept) -> Value {
+    serde_json::from_str::<Value>(&known(memory)).unwrap()["tabs"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_is_still_loading_is_kept_by_the_next_server() {
+    let world = World::new(Settings::default());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!("http://{}/", silent.local_addr().unwrap());
+    let desktop = world.up(small(Some(&slow))).await;
+    signal(desktop.identity().chromium.pid, Signal::KILL);
+    died(&*desktop).await;
+    let desktop = restarted(desktop).await;
+    let connection = devtools(&*desktop).await;
+    drop(desktop);
+
+    // As the reload of a page whose process died, this ends the request.
+    let targets = connection.call(None, "Target.getTargets", json!({})).await.unwrap();
+    let targets = targets["targetInfos"].as_array().unwrap();
+    let page = targets.iter().find(|target| target["type"] == "page").unwrap();
+    let attach = json!({ "targetId": page["targetId"], "flatten": true });
+    let attached = connection.call(None, "Target.attachToTarget", attach).await.unwrap();
+    let session = attached["sessionId"].as_str().unwrap();
+    connection.call(Some(session), "Page.reload", json!({})).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while url_of_the_page(&connection).await != "about:blank" {
+        assert!(Instant::now() < deadline, "the page goes on");
+        tokio::task::yield_now().await;
+    }
+    let desktop = world.adopt().await.unwrap();
+    desktop.set_used(true);
+    let cookie = json!({ "name": "login", "value": "ann", "url": "http://a.example/" });
+    connection.call(None, "Storage.setCookies", json!({ "cookies": [cookie] })).await.unwrap();
+    let memory = world.desktops.directory(world.session).memory();
+    remembers(&memory, "login").await;
+    assert_eq!(tabs(&memory), json!([slow]));
+
+    // A page that was loaded and left for an empty one is an empty one.
+    let site = site().await;
+    for url in [&*site, "about:blank"] {
+        connection.call(Some(session), "Page.navigate", json!({ "url": url })).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while tabs(&memory) != json!([url]) {
+            assert!(Instant::now() < deadline, "{} instead of {url}", tabs(&memory));
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
 }
 
 /// The zygotes of a browser, in the order of their start.

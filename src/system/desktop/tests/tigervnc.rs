@@ -58,7 +58,7 @@ async fn a_display_that_serves_vnc_lets_in_who_has_the_password_and_leaves_nothi
     let death = desktop.death();
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     assert!(timeout(Duration::from_millis(300), death).await.is_err(), "it was asked to end");
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     assert!(TcpListener::bind(("127.0.0.1", identity.vnc_port)).is_ok());
     world.nothing_is_left();
 }
@@ -83,7 +83,7 @@ async fn a_display_that_serves_vnc_comes_back_from_its_death_where_it_was() {
     let password = seat.endpoint.password.expose_secret();
     assert_eq!(enter(&seat.endpoint, password).await, Some((640, 480)));
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    no_display_is_left(&after);
+    no_display_is_left(&after).await;
     world.nothing_is_left();
 }
 
@@ -105,7 +105,7 @@ async fn a_display_that_serves_vnc_is_taken_over_by_a_server_that_would_start_an
     assert_eq!(enter(&seat.endpoint, password.expose_secret()).await, Some((640, 480)));
     assert!(is_ours(&identity.xvfb, world.session));
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    no_display_is_left(&identity);
+    no_display_is_left(&identity).await;
     world.nothing_is_left();
 }
 
