@@ -18,7 +18,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 use tokio::task_local;
 
-use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
+use super::journal::{About, Draft, Journal, Name, OpenEntry, Outcome, Sent};
 use super::receipt::{Hearing, Receipt};
 use super::requester::Requester;
 use crate::traces::{self, Trace};
@@ -34,6 +34,12 @@ struct Origin {
     message: i64,
     receipt: Receipt,
     requester: Option<Arc<Requester>>,
+    draft: Option<Draft>,
+}
+
+/// Returns the event of the audit trail about the message that is being handled; none if it is not audited.
+pub(super) fn audit_draft() -> Option<Draft> {
+    ORIGIN.try_with(|origin| origin.draft.clone()).ok().flatten()
 }
 
 /// Returns the receipt of the message that is being handled. Outside of a handler there is no asker
@@ -180,8 +186,8 @@ where
 {
     entry.started();
     let requester = entry.requester();
-    let origin =
-        Origin { actor: entry.receiver().clone(), message: entry.id(), receipt, requester };
+    let (receiver, draft) = (entry.receiver().clone(), entry.draft());
+    let origin = Origin { actor: receiver, message: entry.id(), receipt, requester, draft };
     let trace = entry.trace();
     let answering = traces::call_within(trace.clone(), || {
         ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx))
@@ -298,8 +304,9 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         }
     }
 
-    /// Sends a message without waiting for the answer, for a `drop`, which cannot wait.
-    pub(super) fn notify<M>(&self, message: M)
+    /// Sends a message without waiting for the answer, for a `drop`, which cannot wait. The future of
+    /// [`ask`](Self::ask) is no substitute: an actor skips a message whose asker has gone.
+    pub fn notify<M>(&self, message: M)
     where
         M: Ask,
         A: Handler<Envelope<M>>,

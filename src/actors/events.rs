@@ -46,8 +46,8 @@ struct Shared {
     lost: Mutex<BTreeMap<OrganizationId, u64>>,
     /// The number of the latest stored event, for each organization that has a follower.
     latest: DashMap<OrganizationId, watch::Sender<i64>>,
-    /// A counter that rises each time that events are stored.
-    stores: watch::Sender<u64>,
+    /// A counter that rises each time that events are stored about which there are webhook messages.
+    messages: watch::Sender<u64>,
 }
 
 /// The sending end, which also lets readers follow an organization.
@@ -107,9 +107,9 @@ impl Events {
         }
     }
 
-    /// Changes when events are stored, of any organization.
-    pub fn stored(&self) -> watch::Receiver<u64> {
-        self.shared.stores.subscribe()
+    /// Changes when events are stored about which webhook messages are due, of any organization.
+    pub fn messages(&self) -> watch::Receiver<u64> {
+        self.shared.messages.subscribe()
     }
 
     /// The number of an organization's latest stored event, as it rises; 0 if none was stored since
@@ -145,15 +145,27 @@ impl PendingEvents {
         events
     }
 
+    /// Adds to `events` those that have been recorded since, up to `most` in all.
+    pub fn gathered(&mut self, events: &mut Vec<NewEvent>, most: usize) {
+        while events.len() < most
+            && let Ok(event) = self.queue.try_recv()
+        {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            events.push(event);
+        }
+    }
+
     /// The replacement for an event that the database refuses.
     pub fn refused(&self, event: &NewEvent) -> NewEvent {
         let data = json!({ "lost": 1, "kind": event.kind, "reason": "refused_by_database" });
         gap(event.subject.organization, data, &self.mint, self.clock.now())
     }
 
-    /// Notifies followers that events are stored.
-    pub fn stored(&self, latest: &BTreeMap<OrganizationId, i64>) {
-        self.shared.stores.send_modify(|count| *count += 1);
+    /// Notifies followers that events are stored, and the deliverer of webhook messages if there are `messages`.
+    pub fn stored(&self, latest: &BTreeMap<OrganizationId, i64>, messages: bool) {
+        if messages {
+            self.shared.messages.send_modify(|count| *count += 1);
+        }
         for (organization, seq) in latest {
             // Organizations without a follower are removed.
             self.shared.latest.remove_if(organization, |_, sender| sender.receiver_count() == 0);
@@ -224,9 +236,9 @@ mod tests {
         let (events, pending) = Events::new(Clock::start());
         let (mut ours, theirs) =
             (events.latest(OrganizationId::from(1)), events.latest(OrganizationId::from(2)));
-        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 4)]));
+        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 4)]), false);
         assert_eq!(*ours.wait_for(|seq| *seq > 0).await.unwrap(), 4);
-        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 3)]));
+        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 3)]), false);
         assert_eq!((*ours.borrow(), *theirs.borrow()), (4, 0));
     }
 }

@@ -56,7 +56,7 @@ impl Requester {
     }
 
     /// The request that the current task handles.
-    pub(super) fn current() -> Option<Arc<Self>> {
+    pub fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()
     }
 }

@@ -1,6 +1,5 @@
 //! Events: writes events from the actors to the database.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,12 +9,16 @@ use tracing::{debug, error, warn};
 use super::Task;
 use crate::actors::clock::Clock;
 use crate::actors::events::{PendingEvents, Settings};
+use crate::db::events::Appended;
 use crate::db::{Db, DbError, events, idempotency, outbox};
-use crate::domain::event::NewEvent;
-use crate::domain::ids::{NodeId, OrganizationId};
+use crate::domain::event::{EventKind, NewEvent};
+use crate::domain::ids::NodeId;
 
 /// The most events that are written in one batch.
 const MOST: usize = 200;
+
+/// The time for which events are gathered, so that many get their numbers in one write. Nobody waits for a number.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// The delay before a failed write is retried.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -40,11 +43,17 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let batch = tokio::select! {
+            let mut batch = tokio::select! {
                 batch = pending.next(MOST) => batch,
                 _ = sweeps.tick() => {
-                    if let Err(cause) = sweep(&db, clock.now() - SWEEP).await {
-                        warn!("events that another server has left have no numbers yet: {cause}");
+                    match sweep(&db, clock.now() - SWEEP).await {
+                        Ok(None) => {}
+                        Ok(Some(Appended { latest, messages })) => {
+                            pending.stored(&latest, messages);
+                        }
+                        Err(cause) => {
+                            warn!("events that were left have no numbers yet: {cause}");
+                        }
                     }
                     continue;
                 }
@@ -52,11 +61,17 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
             if batch.is_empty() {
                 return;
             }
-            let latest = match append(&db, batch.clone()).await {
-                Ok(latest) => latest,
+            if batch.len() < MOST {
+                tokio::time::sleep(GATHERING).await;
+                pending.gathered(&mut batch, MOST);
+            }
+            // The message about the end of a run is stored with that end.
+            let ends = batch.iter().any(|event| event.kind == EventKind::RunEnded);
+            let Appended { latest, messages } = match append(&db, batch.clone()).await {
+                Ok(appended) => appended,
                 Err(_) => store_each(&db, batch, &pending).await,
             };
-            pending.stored(&latest);
+            pending.stored(&latest, messages || ends);
             let every = FORGET.min(Duration::from_secs(settings.keep_seconds));
             if forgotten.is_none_or(|at| at.elapsed() >= every) {
                 forgotten = Some(Instant::now());
@@ -69,36 +84,43 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: Pendi
 /// Numbers the events that a former server on this node stored and did not number, before those of this
 /// server.
 pub(super) async fn settle(db: &Db, node: NodeId) -> Result<(), DbError> {
-    while number(db, outbox::of_node(db, node).await?).await? {}
+    while number(db, outbox::of_node(db, node).await?).await?.is_some() {}
     Ok(())
 }
 
-/// Numbers the events that any server stored before `before` and did not number.
-async fn sweep(db: &Db, before: DateTime<Utc>) -> Result<(), DbError> {
-    while number(db, outbox::from_before(db, before).await?).await? {}
-    Ok(())
+/// Numbers the events that any server stored before `before` and did not number; none if there are none.
+async fn sweep(db: &Db, before: DateTime<Utc>) -> Result<Option<Appended>, DbError> {
+    let mut all = None;
+    while let Some(more) = number(db, outbox::from_before(db, before).await?).await? {
+        merge(all.get_or_insert_default(), more);
+    }
+    Ok(all)
 }
 
-/// Numbers events that another server has left. False if there are none. Another server may number them at the
-/// same moment: the next try finds them numbered.
-async fn number(db: &Db, left: Vec<NewEvent>) -> Result<bool, DbError> {
+/// Numbers events that a server has left; none if there are none. Another server may number them at the same
+/// moment: the next try finds them numbered.
+async fn number(db: &Db, left: Vec<NewEvent>) -> Result<Option<Appended>, DbError> {
     if left.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     debug!("{} events of another server are numbered", left.len());
-    append(db, left).await?;
-    Ok(true)
+    append(db, left).await.map(Some)
 }
 
-/// The latest event numbers, by organization.
-type Latest = BTreeMap<OrganizationId, i64>;
+fn merge(all: &mut Appended, Appended { latest, messages }: Appended) {
+    all.latest.extend(latest);
+    all.messages |= messages;
+}
 
 /// Stores events, all or none, retrying during an outage. An error is a permanent refusal.
-async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
-    let mut conflicts = 0;
+async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Appended, DbError> {
+    let (mut conflicts, mut is_again) = (0, false);
     loop {
         let cause = match events::append(db, batch.clone()).await {
-            Ok(latest) => return Ok(latest),
+            // A try of unknown outcome may have stored the messages.
+            Ok(appended) => {
+                return Ok(Appended { messages: appended.messages || is_again, ..appended });
+            }
             Err(cause @ DbError::Unavailable(_)) => cause,
             // An earlier attempt of this server may just have been stored; the next attempt detects
             // that.
@@ -111,14 +133,15 @@ async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
             }
         };
         warn!("{} events are not stored yet: {cause}", batch.len());
+        is_again = true;
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
 /// Stores events one at a time, so that a refused event does not block the others. The event `gap`
 /// is stored instead of a refused one.
-async fn store_each(db: &Db, batch: Vec<NewEvent>, pending: &PendingEvents) -> Latest {
-    let mut all = Latest::new();
+async fn store_each(db: &Db, batch: Vec<NewEvent>, pending: &PendingEvents) -> Appended {
+    let mut all = Appended::default();
     for event in batch {
         let stored = match append(db, vec![event.clone()]).await {
             Ok(stored) => stored,
@@ -130,11 +153,11 @@ async fn store_each(db: &Db, batch: Vec<NewEvent>, pending: &PendingEvents) -> L
                 let gap = pending.refused(&event);
                 append(db, vec![gap]).await.unwrap_or_else(|cause| {
                     error!("the database rejected the gap event in its place too: {cause}");
-                    Latest::new()
+                    Appended::default()
                 })
             }
         };
-        all.extend(stored);
+        merge(&mut all, stored);
     }
     all
 }

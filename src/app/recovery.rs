@@ -17,7 +17,7 @@ use crate::actors::films::finish_films;
 use crate::actors::pool;
 use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
-use crate::db::store::{Ended, RunChange};
+use crate::db::store::{Ended, Occupied, RunChange};
 use crate::db::{Db, runs, sessions};
 use crate::domain::event::EventKind;
 use crate::domain::ids::SessionId;
@@ -105,8 +105,8 @@ async fn evict(
     });
     let event = world.events.make(&*session, EventKind::OccupancyReleased, data);
     let events = vec![event.clone()];
-    let stored =
-        world.store.occupy(session.id, held.generation, vacant.clone(), idle, events).await;
+    let change = Occupied { idle, events, ..Occupied::new(held.generation, vacant.clone()) };
+    let stored = world.store.occupy(session.id, change).await;
     stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
     world.events.send([event]);
     info!("session {} was released: {} has ended", session.id, held.occupant);

@@ -149,6 +149,25 @@ pub async fn of_session(
     with_rotations(db, rows).await
 }
 
+/// The same for a session that lives on this node, whose artifacts no other server stores. If it is known to have
+/// none, the database is not asked.
+///
+/// # Errors
+///
+/// Those of [`of_session`], if the database is asked.
+pub async fn of_live_session(
+    db: &Db,
+    organization: OrganizationId,
+    session: SessionId,
+) -> Result<Vec<ArtifactRecord>, DbError> {
+    let Some(reading) = db.fileless.read(session) else { return Ok(Vec::new()) };
+    let found = of_session(db, organization, session).await?;
+    if found.is_empty() {
+        db.fileless.found_none(reading);
+    }
+    Ok(found)
+}
+
 /// Returns the artifacts of a block, the oldest first.
 ///
 /// # Errors
@@ -191,13 +210,20 @@ pub async fn by_id(
 }
 
 pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), StoreError> {
-    let row = Row::from(&artifact);
-    insert_once!(db, artifacts, row, |known| {
-        artifacts::organization_id
-            .eq(known.organization_id.clone())
-            .and(artifacts::path.eq(known.path.clone()))
-    })?;
-    Ok(())
+    let (row, session, writing) = (Row::from(&artifact), artifact.session, db.clone());
+    // To the end, even if the asker leaves: what is known of the session depends on it.
+    let inserted = db.run(async move {
+        let stores = || session.into_iter().for_each(|session| writing.fileless.stores(session));
+        stores();
+        let inserted = insert_once!(&writing, artifacts, row, |known| {
+            artifacts::organization_id
+                .eq(known.organization_id.clone())
+                .and(artifacts::path.eq(known.path.clone()))
+        });
+        stores();
+        inserted
+    });
+    Ok(inserted.await?)
 }
 
 /// The bytes of all stored files of an organization: artifacts, and archives of profiles.

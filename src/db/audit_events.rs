@@ -12,17 +12,17 @@ use super::query::{DbError, on};
 use super::store::StoreError;
 use super::values::{Reader, all, stored};
 use crate::domain::audit::AuditEvent;
-use crate::domain::ids::{AuditEventId, OrganizationId, RunId, SessionId};
+use crate::domain::ids::{AuditEventId, Mint, OrganizationId, RunId, SessionId};
 use crate::schema::audit_events as events;
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = events, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
-struct Row {
-    id: String,
-    message_id: i64,
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) message_id: i64,
     cause_id: Option<i64>,
-    kind: String,
+    pub(super) kind: String,
     sender: String,
     receiver: String,
     organization_id: Option<String>,
@@ -30,10 +30,18 @@ struct Row {
     run_id: Option<String>,
     outcome: String,
     summary: Value,
-    sent_at: NaiveDateTime,
+    pub(super) sent_at: NaiveDateTime,
     key_id: Option<String>,
     client_address: Option<String>,
     request_id: Option<String>,
+}
+
+impl Row {
+    /// The same event with another id.
+    pub(super) fn with_id_of(self, mint: &Mint) -> Self {
+        let id: AuditEventId = mint.mint(self.sent_at.and_utc());
+        Self { id: id.to_string(), ..self }
+    }
 }
 
 impl From<&AuditEvent> for Row {
@@ -169,6 +177,30 @@ pub async fn list(
     all(rows)
 }
 
+/// Inserts a row by the connection `c` of a transaction. A row that is stored already is unchanged.
+macro_rules! put {
+    ($c:ident, $row:expr, $mint:expr) => {{
+        use $crate::schema::audit_events as events;
+        let row: $crate::db::audit_events::Row = $row;
+        let insert = diesel::insert_into(events::table).values(row.clone());
+        let inserted = insert.on_conflict(events::id).do_nothing().execute($c).await?;
+        if inserted == 0 {
+            let same = events::table
+                .filter(events::id.eq(row.id.clone()))
+                .filter(events::kind.eq(row.kind.clone()))
+                .filter(events::sent_at.eq(row.sent_at))
+                .filter(events::message_id.eq(row.message_id));
+            if same.count().get_result::<i64>($c).await? == 0 {
+                // Another event has this id. No row refers to the id of this event, so it gets a new one.
+                let row = row.with_id_of(&$mint);
+                diesel::insert_into(events::table).values(row).execute($c).await?;
+            }
+        }
+    }};
+}
+
+pub(super) use put;
+
 /// Inserts audit events, all or none. Events that are stored already are unchanged.
 pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreError> {
     let rows: Vec<Row> = new.iter().map(Row::from).collect();
@@ -176,24 +208,11 @@ pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreErr
         return Ok(());
     }
     let mint = Arc::clone(&db.mint);
-    on!(db, write, |c| {
+    on!(db, later, |c| {
         // SQLite accepts only one row at a time with a conflict clause.
         c.transaction(async move |c| {
             for row in rows {
-                let same = events::table
-                    .filter(events::id.eq(row.id.clone()))
-                    .filter(events::kind.eq(row.kind.clone()))
-                    .filter(events::sent_at.eq(row.sent_at))
-                    .filter(events::message_id.eq(row.message_id));
-                let insert = diesel::insert_into(events::table).values(row.clone());
-                let inserted = insert.on_conflict(events::id).do_nothing().execute(c).await?;
-                if inserted == 0 && same.count().get_result::<i64>(c).await? == 0 {
-                    // Another event has this id. No row refers to the id of this event, so it gets
-                    // a new one.
-                    let id: AuditEventId = mint.mint(row.sent_at.and_utc());
-                    let row = Row { id: id.to_string(), ..row };
-                    diesel::insert_into(events::table).values(row).execute(c).await?;
-                }
+                put!(c, row, mint);
             }
             Ok(())
         })

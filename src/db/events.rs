@@ -107,19 +107,27 @@ pub struct Extent {
     pub forgotten: i64,
 }
 
-/// Numbers and stores events, and the webhook messages about them, all or none. Returns the latest number
-/// of each organization concerned. Events that have a number already are unchanged, so that the call can
+/// The outcome of storing events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// The latest number of each organization concerned.
+    pub latest: BTreeMap<OrganizationId, i64>,
+    /// True if there are webhook messages about the events.
+    pub messages: bool,
+}
+
+/// Numbers and stores events, and the webhook messages about them, all or none. Events that have a number already are unchanged, so that the call can
 /// be repeated. They leave the [outbox](super::outbox).
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<OrganizationId, i64>, DbError> {
+pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<Appended, DbError> {
     let rows: Vec<Row> = new.iter().map(Row::from).collect();
     let organizations: BTreeSet<OrganizationId> =
         new.iter().map(|event| event.subject.organization).collect();
     let mint = Arc::clone(&db.mint);
-    on!(db, write, |c| {
+    on!(db, later, |c| {
         c.transaction(async move |c| {
             let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
             let columns = (events::id, events::organization_id, events::happened_at);
@@ -140,7 +148,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                     }
                 }
             }
-            let mut latest = BTreeMap::new();
+            let mut appended = Appended::default();
             // The same order everywhere prevents a deadlock between two nodes.
             for organization in organizations {
                 let name = organization.to_string();
@@ -172,16 +180,17 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                     let wanted: Vec<Message> = wanting
                         .map(|webhook| row.message(mint.mint(row.happened_at.and_utc()), webhook))
                         .collect();
+                    appended.messages |= !wanted.is_empty();
                     for message in wanted {
                         diesel::insert_into(messages::table).values(message).execute(c).await?;
                     }
                     diesel::insert_into(events::table).values(row).execute(c).await?;
                 }
-                latest.insert(organization, last);
+                appended.latest.insert(organization, last);
             }
             let numbered = outbox::table.filter(outbox::id.eq_any(ids));
             diesel::delete(numbered).execute(c).await?;
-            Ok(latest)
+            Ok(appended)
         })
         .await
     })

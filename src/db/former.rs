@@ -10,6 +10,7 @@ use super::sealed::{
     ECHO, FORMER_SIGNER, KEY_SIGNER, PROXY, REQUEST, SEALED, SETTINGS, SIGNER, seal_passwords,
     seal_proxies, seal_proxy,
 };
+use super::writer::Order;
 use super::{Db, Pools};
 use crate::domain::sealing::{SealError, SecretLocation, Vault, is_sealed};
 use crate::schema::{api_keys, browser_sessions, webhooks, workflow_runs, workflows};
@@ -94,7 +95,7 @@ impl Db {
     /// itself.
     async fn empty_log(&self) -> Result<(), DbError> {
         let Pools::Sqlite(sqlite) = &*self.pools else { return Ok(()) };
-        let emptied = sqlite.writer.alone(|connection| {
+        let emptied = sqlite.writer.submit(Order::Alone, |connection| {
             Box::pin(async move {
                 let empty = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)");
                 empty.execute(connection).await?;

@@ -1,6 +1,6 @@
 //! The credentials with which sessions were taken, for the end of leases after a restart.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -8,26 +8,13 @@ use super::Db;
 use super::query::{DbError, on};
 use super::sessions::LIVE;
 use super::values::{Reader, all, stored};
-use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
-use crate::domain::lease::LeaseHash;
+use crate::domain::lease::{LeaseHash, TakenLease};
 use crate::schema::{browser_sessions, leases};
-
-/// The lease of a session, and the credential with which it was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TakenLease {
-    pub session: SessionId,
-    pub organization: OrganizationId,
-    pub lease: LeaseHash,
-    /// The key that the client had, or that its ticket was made with.
-    pub key: ApiKeyId,
-    /// The end of the ticket with which the lease was taken.
-    pub ends_at: Option<DateTime<Utc>>,
-}
 
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = leases, treat_none_as_null = true)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
-struct Row {
+pub(super) struct Row {
     session_id: String,
     organization_id: String,
     lease_hash: String,
@@ -62,20 +49,17 @@ impl TryFrom<Row> for TakenLease {
     }
 }
 
-/// Keeps a lease in the place of the former one of the session.
-///
-/// # Errors
-///
-/// [`DbError::Unavailable`].
-pub async fn keep(db: &Db, taken: TakenLease) -> Result<(), DbError> {
-    let row = Row::from(taken);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(leases::table).values(&row);
-        insert.on_conflict(leases::session_id).do_update().set(&row).execute(c).await?;
-        Ok(())
-    })
-    .await
+/// Stores a lease by the connection `c` of a transaction, in the place of the former one of the session.
+macro_rules! put {
+    ($c:ident, $row:expr) => {{
+        let row: &$crate::db::leases::Row = $row;
+        let insert = diesel::insert_into($crate::schema::leases::table).values(row);
+        let replace = insert.on_conflict($crate::schema::leases::session_id).do_update().set(row);
+        replace.execute($c).await?;
+    }};
 }
+
+pub(super) use put;
 
 /// The leases of all sessions that have not ended.
 ///

@@ -18,6 +18,7 @@ mod answers;
 mod error;
 mod figures;
 mod file;
+mod fileless;
 mod former;
 mod open;
 mod profile_lists;
@@ -94,6 +95,8 @@ pub struct Db {
     patience: Duration,
     /// Mints the ids of rows that are stored as part of another write's transaction.
     mint: Arc<Mint>,
+    /// The sessions that are known to have no artifacts.
+    fileless: Arc<fileless::Fileless>,
     /// Seals and opens secrets. Without it, secrets are written in clear text, and sealed ones stay
     /// sealed.
     vault: Option<Vault>,

@@ -121,6 +121,7 @@ impl Db {
             runtime,
             patience: settings.statement_timeout(),
             mint,
+            fileless: Arc::default(),
             vault: None,
         })
     }

@@ -24,7 +24,8 @@ impl Db {
     }
 }
 
-/// Runs a query as `on!(db, read, |c| …)` or `on!(db, write, |c| …)`. The result is a future of the
+/// Runs a query as `on!(db, read, |c| …)`, `on!(db, write, |c| …)`, or `on!(db, later, |c| …)` for a change for
+/// whose commit no request waits. The result is a future of the
 /// expression's `Result<_, DbError>`, with a connection `c` of either kind. Variables used in the
 /// expression are moved into it. A connection whose statement timed out is not reused.
 ///

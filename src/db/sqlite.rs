@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::answers::Answers;
 use super::error::DbError;
 use super::file::File;
-use super::writer::Writer;
+use super::writer::{Order, Writer};
 
 /// A connection whose statements block the thread that polls them.
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, InPlace>;
@@ -84,7 +84,21 @@ impl Database {
         W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
         W: Send + 'static,
     {
-        self.writer.write(work).await
+        self.writer.submit(Order::Together, work).await
+    }
+
+    /// Writes a change with the next one, or a few milliseconds later. For changes for which no request waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the change, and those of [`write`](Self::write).
+    pub(super) async fn later<T, W>(&self, work: W) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
+        W: Send + 'static,
+    {
+        self.writer.submit(Order::Lingering, work).await
     }
 
     /// Refuses all later queries. Waiting changes are still written.

@@ -15,6 +15,7 @@ use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
 use crate::domain::labels::LabelChange;
+use crate::domain::lease::TakenLease;
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::{Limits, Quota};
@@ -62,19 +63,37 @@ pub struct Started {
     pub events: Vec<NewEvent>,
 }
 
+/// A change of a session's occupancy, and what is stored with it in one transaction.
+#[derive(Debug, Clone)]
+pub struct Occupied {
+    /// The generation that the change rests on.
+    pub expected: Generation,
+    /// The occupancy that takes the place of the one there.
+    pub next: Occupancy,
+    /// The end of the session if it stays vacant, where this makes it so.
+    pub idle: Option<DateTime<Utc>>,
+    /// The events about it, without their numbers.
+    pub events: Vec<NewEvent>,
+    /// The lease of a client that has begun, with its credential. None for a run of this server.
+    pub taken: Option<TakenLease>,
+    /// The message that asked for it, as the audit trail has it.
+    pub audit: Option<AuditEvent>,
+}
+
+impl Occupied {
+    /// A change without an event, a lease and a message.
+    pub fn new(expected: Generation, next: Occupancy) -> Self {
+        Self { expected, next, idle: None, events: Vec::new(), taken: None, audit: None }
+    }
+}
+
 /// A session whose credentials are replaced.
 #[derive(Debug, Clone)]
 pub struct Rotated {
-    /// The generation that the change rests on.
-    pub expected: Generation,
-    /// The occupancy, with the new lease of its holder.
-    pub occupancy: Occupancy,
-    /// The end of the session if it stays vacant, where this makes it so.
-    pub idle: Option<DateTime<Utc>>,
+    /// The change to an occupancy with a new lease, or without a holder.
+    pub change: Occupied,
     /// The number of the rotation, one more than before.
     pub rotation: i64,
-    /// The events about it, which are stored in its transaction, without their numbers.
-    pub events: Vec<NewEvent>,
 }
 
 /// A session that has ended.
@@ -148,18 +167,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn session(&self, organization: OrganizationId, id: SessionId)
     -> Stored<Option<SessionRecord>>;
 
-    /// Replaces the occupancy by `next`, if its generation is still `expected` and the session has
-    /// not ended. Otherwise fails with [`StoreError::Conflict`] or [`StoreError::Final`]. If the
-    /// session becomes vacant, `idle` is the time at which it will have been vacant for too long.
-    /// The `events` about the change are stored in its transaction, without their numbers.
-    fn occupy(
-        &self,
-        id: SessionId,
-        expected: Generation,
-        next: Occupancy,
-        idle: Option<DateTime<Utc>>,
-        events: Vec<NewEvent>,
-    ) -> Stored;
+    /// Changes the occupancy, if its generation is still the expected one and the session has not ended.
+    /// Otherwise fails with [`StoreError::Conflict`] or [`StoreError::Final`], and stores nothing.
+    fn occupy(&self, id: SessionId, change: Occupied) -> Stored;
 
     /// Stores that the session runs.
     fn start_session(&self, id: SessionId, started: Started) -> Stored;
@@ -187,8 +197,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// done.
     fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored;
 
-    /// The credentials of the session are those of the `next` rotation, and `occupancy` takes the place of the
-    /// one there; refused as [`occupy`](Self::occupy) does.
+    /// Changes the occupancy as [`occupy`](Self::occupy) does, and counts the rotation in the same transaction.
     fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored;
 
     /// Sets the settings of the session's browser.

@@ -1,8 +1,9 @@
 //! The writer of an SQLite database: one thread with the only connection that writes.
 //!
 //! It takes all waiting changes into one transaction, because the commit costs more than most changes (group
-//! commit). There is no timer: a change that finds the writer idle is written at once, and those that arrive
-//! meanwhile are the next batch.
+//! commit). A change that finds the writer idle is written at once, and those that arrive meanwhile are the next
+//! batch. Only a change for which no request waits lingers: it rides along with the next one, so that it rarely has a
+//! commit of its own.
 //!
 //! 1. A change is answered after the commit that makes it durable.
 //! 2. A change that the database refuses leaves the others in place: its own statement or transaction, which
@@ -29,8 +30,11 @@ use super::error::{DbError, Outage};
 use super::file::File;
 use crate::metrics::WriterMetrics;
 
-/// The most changes in one transaction.
+/// The most changes in one transaction for which requests wait, and the most of the others.
 const MOST: usize = 64;
+
+/// The time for which a change that nobody waits for may linger, until another one takes it along.
+const LINGER: Duration = Duration::from_millis(5);
 
 type Transactions = <SqliteConn as AsyncConnection>::TransactionManager;
 
@@ -42,8 +46,8 @@ trait Change: Send {
     /// The time of its arrival.
     fn arrived(&self) -> Instant;
 
-    /// True if it must not be part of a transaction.
-    fn is_alone(&self) -> bool;
+    /// The order in which it is written.
+    fn order(&self) -> Order;
 
     /// Runs its statements. False if the database is unavailable.
     fn run<'a>(&'a mut self, connection: &'a mut SqliteConn) -> BoxFuture<'a, bool>;
@@ -57,7 +61,7 @@ trait Change: Send {
 
 struct Waiting<T, W> {
     arrived: Instant,
-    is_alone: bool,
+    order: Order,
     work: Option<W>,
     span: tracing::Span,
     outcome: Option<Result<T, DbError>>,
@@ -73,8 +77,8 @@ where
         self.arrived
     }
 
-    fn is_alone(&self) -> bool {
-        self.is_alone
+    fn order(&self) -> Order {
+        self.order
     }
 
     fn run<'a>(&'a mut self, connection: &'a mut SqliteConn) -> BoxFuture<'a, bool> {
@@ -106,7 +110,32 @@ where
 #[derive(Default)]
 struct Queue {
     changes: VecDeque<Box<dyn Change>>,
+    /// The changes that linger, the oldest first.
+    lingering: VecDeque<Box<dyn Change>>,
     is_closed: bool,
+}
+
+impl Queue {
+    /// True if changes must not wait any longer.
+    fn is_due(&self) -> bool {
+        !self.changes.is_empty()
+            || self.lingering.len() >= MOST
+            || self
+                .lingering
+                .front()
+                .is_some_and(|oldest| self.is_closed || oldest.arrived().elapsed() >= LINGER)
+    }
+}
+
+/// The order in which a change is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Together with those that wait.
+    Together,
+    /// Outside of every transaction.
+    Alone,
+    /// With the next change, or after [`LINGER`].
+    Lingering,
 }
 
 #[derive(Default)]
@@ -147,29 +176,11 @@ impl Writer {
         Ok(Self { shared, answers })
     }
 
-    /// Writes a change together with those that wait, and returns its outcome when it is durable.
-    pub(super) async fn write<T, W>(&self, work: W) -> Result<T, DbError>
-    where
-        T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
-        W: Send + 'static,
-    {
-        self.submit(false, work).await
-    }
-
-    /// Runs statements outside of every transaction.
-    pub(super) async fn alone<T, W>(&self, work: W) -> Result<T, DbError>
-    where
-        T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T, DbError>>,
-        W: Send + 'static,
-    {
-        self.submit(true, work).await
-    }
-
-    fn submit<T, W>(
+    /// Writes a change in this order, and resolves with its outcome when it is durable. The change is queued at the
+    /// call, not at the first poll.
+    pub(super) fn submit<T, W>(
         &self,
-        is_alone: bool,
+        order: Order,
         work: W,
     ) -> impl Future<Output = Result<T, DbError>> + Send + use<T, W>
     where
@@ -180,7 +191,7 @@ impl Writer {
         let (answer, answered) = self.answers.open();
         let change = Waiting {
             arrived: Instant::now(),
-            is_alone,
+            order,
             work: Some(work),
             span: tracing::Span::current(),
             outcome: None,
@@ -189,7 +200,10 @@ impl Writer {
         let mut queue = self.shared.queue.lock();
         // A dropped answer is an outage.
         if !queue.is_closed {
-            queue.changes.push_back(Box::new(change));
+            match order {
+                Order::Together | Order::Alone => queue.changes.push_back(Box::new(change)),
+                Order::Lingering => queue.lingering.push_back(Box::new(change)),
+            }
             drop(queue);
             self.shared.arrived.notify_one();
         }
@@ -198,7 +212,8 @@ impl Writer {
 
     /// The number of changes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.shared.queue.lock().changes.len()
+        let queue = self.shared.queue.lock();
+        queue.changes.len() + queue.lingering.len()
     }
 
     /// The figures of the thread.
@@ -228,18 +243,27 @@ struct Thread {
 }
 
 impl Thread {
-    /// Waits for changes: all that have arrived, up to one that must be alone. None at the end.
+    /// Waits for changes: all that have arrived, up to one that must be alone, and then those that linger. None once
+    /// the writer is closed and all are written.
     fn next(&self) -> Option<VecDeque<Box<dyn Change>>> {
         let mut queue = self.shared.queue.lock();
-        while queue.changes.is_empty() {
+        while !queue.is_due() {
             if queue.is_closed {
                 return None;
             }
-            self.shared.arrived.wait(&mut queue);
+            match queue.lingering.front().map(|oldest| oldest.arrived() + LINGER) {
+                Some(end) => drop(self.shared.arrived.wait_until(&mut queue, end)),
+                None => self.shared.arrived.wait(&mut queue),
+            }
         }
-        let together = queue.changes.iter().take(MOST).take_while(|change| !change.is_alone());
-        let count = together.count().max(1);
-        Some(queue.changes.drain(..count).collect())
+        let Queue { changes, lingering, .. } = &mut *queue;
+        if changes.front().is_some_and(|first| first.order() == Order::Alone) {
+            return changes.pop_front().map(|alone| VecDeque::from([alone]));
+        }
+        let together = changes.iter().take(MOST);
+        let together = together.take_while(|change| change.order() != Order::Alone).count();
+        let riding = lingering.len().min(MOST);
+        Some(changes.drain(..together).chain(lingering.drain(..riding)).collect())
     }
 
     /// Writes a batch and answers its changes.
@@ -298,8 +322,10 @@ impl Thread {
                 // Its own transaction is the outermost one.
                 return if Self::is_whole(connection, 0) { Ok(()) } else { Err(interrupted()) };
             }
+            // A lingering change fails alone where it can: it is tried again, each time with other changes.
+            let fails_all = !is_available && change.order() != Order::Lingering;
             // After some errors, such as that of a full disk, SQLite has rolled back everything.
-            if !is_available || !Self::is_whole(connection, 1) {
+            if fails_all || !Self::is_whole(connection, 1) {
                 return Err(interrupted());
             }
             match batch.pop_front() {

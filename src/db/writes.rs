@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
+use super::store::{Ended, Full, Occupied, Rotated, RunChange, Started, Store, StoreError, Stored};
 use super::{
     Db, Pools, artifacts, audit_events, blocks, organizations, profiles, runs, sessions, workflows,
 };
@@ -15,7 +15,7 @@ use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
 use crate::domain::labels::LabelChange;
-use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::occupancy::Generation;
 use crate::domain::profile::{Described, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
@@ -75,13 +75,7 @@ store! {
         organization: OrganizationId,
         id: SessionId,
     ) -> Option<SessionRecord> = sessions::by_id;
-    occupy(
-        id: SessionId,
-        expected: Generation,
-        next: Occupancy,
-        idle: Option<DateTime<Utc>>,
-        events: Vec<NewEvent>,
-    ) -> () = sessions::occupy;
+    occupy(id: SessionId, change: Occupied) -> () = sessions::occupy;
     start_session(id: SessionId, started: Started) -> () = sessions::start;
     retry_session(id: SessionId) -> () = sessions::retry;
     restart_session(id: SessionId, desktop: DesktopIdentity) -> () = sessions::restart;

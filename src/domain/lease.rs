@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use subtle::ConstantTimeEq as _;
 
-use super::ids::SessionId;
+use super::ids::{ApiKeyId, OrganizationId, SessionId};
 use super::occupancy::Generation;
 
 /// The secret of a lease: 256 bits, written as `lt_` and 43 characters of base64url.
@@ -27,6 +28,21 @@ pub fn devtools_path(session: SessionId, generation: Generation, token: &LeaseTo
 /// The stored form of a [`LeaseToken`]: its BLAKE3 hash.
 #[derive(Clone, Copy, Eq)]
 pub struct LeaseHash([u8; 32]);
+
+/// The lease of a session, and the credential with which it was taken. The lease ends with that credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenLease {
+    /// The session that is held.
+    pub session: SessionId,
+    /// The organization that owns the session.
+    pub organization: OrganizationId,
+    /// The hash of the lease token.
+    pub lease: LeaseHash,
+    /// The key that the client had, or that its ticket was made with.
+    pub key: ApiKeyId,
+    /// The end of the ticket with which the lease was taken.
+    pub ends_at: Option<DateTime<Utc>>,
+}
 
 /// A text that is not a lease token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

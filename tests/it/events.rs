@@ -100,17 +100,17 @@ async fn a_stream_goes_on_where_it_was_when_the_server_was_killed() {
 }
 
 on_both_databases! {
-    async fn no_acknowledged_change_lacks_its_event_after_a_kill(database) {
+    async fn no_acknowledged_change_lacks_its_event_and_its_message_after_a_kill(database) {
         let mut server = Setup::fakes().on(database).start().await;
         let id = server.client.session_id().await;
         for _ in 0..10 {
             let begun = server.client.begin(&id, "ann", 60).await.ok();
             server.client.release(&id, &Lease::of(&begun)).await.ok();
         }
-        server.client.begin(&id, "bob", 60).await.ok();
         let ended = server.client.session_id().await;
         server.client.close(&ended).await.ok();
         server.client.session_id().await;
+        server.client.begin(&id, "bob", 60).await.ok();
         TestServer::kill(server.pid());
         server.ended().await;
         server.serve().await;
@@ -124,6 +124,11 @@ on_both_databases! {
             .collect();
         let pairs = (1..=10).flat_map(|it| [("occupancy.begun", it), ("occupancy.released", it)]);
         assert_eq!(told, pairs.chain([("occupancy.begun", 11)]).collect::<Vec<_>>());
+        let trail = format!("/admin/audit?session={id}&outcome=done&limit=100");
+        let trail = server.operator().get(&trail).await.ok();
+        let messages = trail["events"].as_array().unwrap().iter();
+        let audited = |kind: &str| messages.clone().filter(|it| it["kind"] == kind).count();
+        assert_eq!((audited("begin"), audited("release")), (11, 10), "{trail:#}");
         let all = server.client.events("/v1/events").await;
         let count = |kind: &str| {
             let events = all["events"].as_array().unwrap().iter();

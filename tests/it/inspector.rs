@@ -105,7 +105,11 @@ async fn the_audit_trail_names_the_key_the_client_and_the_request() {
     );
     let key = event["key_id"].as_str().unwrap();
     assert!(key.starts_with("oat_"), "{event:#}");
-    let by_key = find(&format!("key={key}&kind=create")).await;
+    let by_key = eventually("the creation is stored", async || {
+        let found = find(&format!("key={key}&kind=create")).await;
+        (!found["events"].as_array().unwrap().is_empty()).then_some(found)
+    })
+    .await;
     assert_eq!(by_key["events"].as_array().unwrap().len(), 1, "{by_key:#}");
     operator.send(Method::POST, "/admin/drain", Some(json!({}))).await.ok();
     eventually("the drain is stored", async || {

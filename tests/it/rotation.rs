@@ -2,7 +2,7 @@
 //! or the new are valid, not both.
 
 use greenroom::db;
-use greenroom::db::store::{Rotated, Store as _};
+use greenroom::db::store::{Occupied, Rotated, Store as _};
 use greenroom::domain::ids::{Mint, OrganizationId, SessionId};
 use greenroom::domain::occupancy::{Event, Occupancy};
 use greenroom::domain::run::ArtifactRecord;
@@ -221,8 +221,8 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     let record = db::sessions::by_id(&db, organization, session).await.unwrap().unwrap();
     let Occupancy::Held(held) = &record.occupancy else { panic!("{:?}", record.occupancy) };
     let occupancy = record.occupancy.after(Event::Replace { lease: held.lease }).unwrap();
-    let expected = record.occupancy.generation();
-    let rotated = Rotated { expected, occupancy, idle: None, rotation: 1, events: Vec::new() };
+    let change = Occupied::new(record.occupancy.generation(), occupancy);
+    let rotated = Rotated { change, rotation: 1 };
     db.rotate_session(session, rotated).await.unwrap();
     db.close();
     server.serve().await;

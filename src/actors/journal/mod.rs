@@ -7,6 +7,7 @@
 //! The journal keeps the summary that a message's type makes, never the message itself, so that no
 //! secrets get here.
 
+mod audit;
 mod filter;
 mod lineage;
 mod spans;
@@ -14,7 +15,7 @@ mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,10 +24,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
-use tracing::error;
 
+pub(super) use audit::Draft;
 pub use filter::Filter;
 pub use lineage::{Consequence, Lineage};
 use tail::Tail;
@@ -173,6 +173,8 @@ struct Record {
     /// Its span, if its trace has spans.
     span: Option<Open>,
     course: Mutex<Course>,
+    /// True once its event of the audit trail is stored with the change that it asked for.
+    is_audited: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -458,6 +460,7 @@ impl Journal {
             enqueued_at: self.clock.now(),
             span,
             course: Mutex::default(),
+            is_audited: AtomicBool::new(false),
         });
         push(&mut self.ring.lock(), &record, self.capacity.server);
         if let Some(log) = &log {
@@ -531,46 +534,6 @@ impl Journal {
     fn log(&self, name: &Name) -> Option<Arc<ActorLog>> {
         self.actors.get(name).map(|log| Arc::clone(&log))
     }
-
-    fn audit(&self, record: &Record) {
-        let Entry { ended_at, outcome, note, mut summary, .. } = record.entry();
-        if let (Some(note), Value::Object(fields)) = (note, &mut summary) {
-            fields.insert("note".to_owned(), Value::String(note));
-        }
-        let at = ended_at.unwrap_or(record.enqueued_at);
-        let requester = record.sent.requester.as_deref();
-        let event = AuditEvent {
-            id: self.mint.mint(at),
-            message_id: record.id,
-            cause: record.sent.cause,
-            kind: record.sent.kind.to_owned(),
-            sender: record.sent.sender.to_string(),
-            receiver: record.sent.receiver.to_string(),
-            organization: record.sent.about.organization,
-            session: record.sent.about.session,
-            run: record.sent.about.run,
-            outcome: outcome.unwrap_or(Outcome::Unanswered).as_str().to_owned(),
-            summary,
-            key: requester.and_then(|requester| requester.key()).map(str::to_owned),
-            address: requester
-                .and_then(|requester| requester.address)
-                .map(|address| address.to_string()),
-            request: requester.map(|requester| requester.request.clone()),
-            at: record.enqueued_at,
-        };
-        match self.audit.try_send(event) {
-            // At the very end of the server nothing receives the audit trail.
-            Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                let lost = self.unaudited.fetch_add(1, Ordering::Relaxed) + 1;
-                if lost.is_power_of_two() {
-                    error!(
-                        "{lost} audit events are lost: the database does not store them fast enough"
-                    );
-                }
-            }
-        }
-    }
 }
 
 impl lineage::Kept for Arc<Record> {
@@ -623,6 +586,12 @@ impl OpenEntry {
         &self.record.sent.receiver
     }
 
+    /// The event of the audit trail for the change that the message asks for; none if it is not audited.
+    pub(super) fn draft(&self) -> Option<Draft> {
+        let (journal, record) = (Arc::clone(&self.journal), Arc::clone(&self.record));
+        self.record.sent.audited.then(|| Draft::new(journal, record))
+    }
+
     /// Records that the actor has started to handle the message.
     pub(super) fn started(&self) {
         let started = Instant::now();
@@ -663,8 +632,9 @@ impl OpenEntry {
             }
         }
         self.journal.tail.put(&self.record);
-        if self.record.sent.audited {
-            self.journal.audit(&self.record);
+        let is_stored = outcome == Outcome::Done && self.record.is_audited.load(Ordering::Acquire);
+        if self.record.sent.audited && !is_stored {
+            self.journal.audit(&self.record, outcome);
         }
     }
 }

@@ -34,8 +34,13 @@ async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_i
         let lease = stage.world.secrets.fresh_lease();
         let hash = lease.hash();
         let ttl = Duration::from_secs(30);
-        let message =
-            Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
+        let message = Begin {
+            occupant: occupant("ann"),
+            lease,
+            ttl,
+            wait: None,
+            by: Beginner::Key(1.into()),
+        };
         let begun = stage.registry.ask(route(id, message));
         let broken = stage.registry.ask(route(id, BreakSession));
         assert!(begun.await.unwrap().is_err() && broken.await.unwrap().is_err());

@@ -13,13 +13,14 @@ use super::turns::{Change, Changed, QueuedChange};
 use super::{
     Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait,
 };
-use crate::actors::ask::{Answering, Handle, Unanswered, receipt};
+use crate::actors::ask::{Answering, Handle, Unanswered, audit_draft, receipt};
+use crate::actors::journal::Draft;
 use crate::actors::receipt::Receipt;
-use crate::db::store::{Ended, StoreError};
+use crate::db::store::{Ended, Occupied, StoreError};
 use crate::domain::event::{EventKind, NewEvent};
-use crate::domain::lease::LeaseHash;
+use crate::domain::lease::{LeaseHash, TakenLease};
 use crate::domain::occupancy::{Event, Generation, Held, Occupancy, Refusal, RunnableType};
-use crate::domain::session::SessionStatus;
+use crate::domain::session::{SessionRecord, SessionStatus};
 use crate::traces;
 
 /// The delay before an occupancy that could not be taken back is tried again.
@@ -38,7 +39,8 @@ impl Session {
         let is_begin = matches!(change, Change::Begin { .. });
         let receipt = if is_begin { receipt() } else { Receipt::default() };
         let trace = traces::current();
-        self.turns.push_back(QueuedChange { change, wait, answer, receipt, trace });
+        let audit = audit_draft();
+        self.turns.push_back(QueuedChange { change, wait, answer, receipt, trace, audit });
         self.next_turn(ctx);
         changed
     }
@@ -143,13 +145,21 @@ impl Session {
         let before = self.record.occupancy.clone();
         let idle = self.idle_after(&next);
         let events = self.events_until(&next);
-        let (id, expected) = (self.record.id, before.generation());
-        let work = traces::call_within(turn.trace.clone(), || {
-            self.world.store.occupy(id, expected, next.clone(), idle, events.clone())
-        });
+        let stored = Occupied {
+            idle,
+            events: events.clone(),
+            taken: self.taken_by(&turn.change),
+            audit: turn.audit.as_ref().map(Draft::event),
+            ..Occupied::new(before.generation(), next.clone())
+        };
+        let id = self.record.id;
+        let work = traces::call_within(turn.trace.clone(), || self.world.store.occupy(id, stored));
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
             let fault = outcome.is_err();
+            if let (Ok(()), Some(draft)) = (&outcome, &turn.audit) {
+                draft.stored();
+            }
             let changed = session.on_stored(outcome, next.clone(), idle, events, ctx);
             // Before the answer: an asker that receives it and reads the view must find the same
             // state.
@@ -160,6 +170,22 @@ impl Session {
             session.set_timer_after(lapsed, ctx);
             session.leave_if_asked(ctx);
         }));
+    }
+
+    /// The lease of a client that begins, with its credential.
+    fn taken_by(&self, change: &Change) -> Option<TakenLease> {
+        let Change::Begin { lease, by, .. } = change else { return None };
+        let (key, ends_at) = match by {
+            Beginner::Run => return None,
+            Beginner::Key(key) => (*key, None),
+            Beginner::Ticket(ticket) => {
+                let now = self.world.clock.now();
+                let ticket = self.world.views.tickets.get(*ticket, now)?;
+                (ticket.key, Some(ticket.expires_at))
+            }
+        };
+        let SessionRecord { id: session, organization, .. } = self.record;
+        Some(TakenLease { session, organization, lease: *lease, key, ends_at })
     }
 
     /// Answers a change after its write, and takes back an occupancy whose grant was not received.
@@ -335,7 +361,8 @@ impl Session {
         let (answer, _unheard) = oneshot::channel();
         let receipt = Receipt::default();
         let trace = traces::current();
-        self.turns.push_front(QueuedChange { change, wait: None, answer, receipt, trace });
+        let wait = None;
+        self.turns.push_front(QueuedChange { change, wait, answer, receipt, trace, audit: None });
     }
 
     fn grant(changed: Result<Changed, oneshot::error::RecvError>) -> Result<Grant, SessionError> {

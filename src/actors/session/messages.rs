@@ -11,7 +11,7 @@ use super::viewers::{Connected, ViewerKind, Visit};
 use crate::actors::ask::Ask;
 use crate::actors::journal::About;
 use crate::actors::views::SessionView;
-use crate::domain::ids::{RunId, ViewerId};
+use crate::domain::ids::{ApiKeyId, RunId, ViewerId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant, RunnableType};
 use crate::domain::session::SessionStatus;
@@ -50,7 +50,8 @@ pub struct Begin {
 pub enum Beginner {
     /// None: a run of this server, whose lease no client receives.
     Run,
-    Key,
+    /// The key of a client.
+    Key(ApiKeyId),
     /// A ticket, with which the occupancy ends.
     Ticket(ViewerId),
 }

@@ -21,17 +21,20 @@ use tracing::{error, info};
 use super::rotations::{NewLease, RotateAnswer, RotateReport};
 use super::{Beginner, Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
-use crate::db::store::Rotated;
+use crate::db::store::{Occupied, Rotated};
 use crate::domain::event::EventKind;
-use crate::domain::ids::ViewerId;
-use crate::domain::lease::LeaseHash;
+use crate::domain::ids::{ApiKeyId, ViewerId};
+use crate::domain::lease::{LeaseHash, TakenLease};
 use crate::domain::occupancy::{Event, Generation, Occupancy};
 use crate::domain::session::Failure;
 
 /// Revokes every ticket, lease, signed link and VNC password of the session, and creates new ones for those that
 /// exist.
 #[derive(Debug)]
-pub struct Rotate;
+pub struct Rotate {
+    /// The key of the client that gets the new lease. The lease ends with it.
+    pub key: ApiKeyId,
+}
 
 impl Ask for Rotate {
     type Answer = Result<RotateReport, SessionError>;
@@ -120,7 +123,7 @@ impl Session {
         if self.rotating.under_way {
             return;
         }
-        let Some(answer) = self.rotating.requests.pop_front() else { return };
+        let Some((key, answer)) = self.rotating.requests.pop_front() else { return };
         let (occupancy, lease) = match self.with_new_lease() {
             Ok(changed) => changed,
             Err(refusal) => return drop(answer.send(Err(refusal))), // The caller may have left.
@@ -131,9 +134,14 @@ impl Session {
         (self.storing, self.rotating.under_way) = (true, true);
         let idle = self.idle_after(&occupancy);
         let events = self.events_until(&occupancy);
-        let expected = before.generation();
-        let (changed, told) = (occupancy.clone(), events.clone());
-        let next = Rotated { expected, occupancy: changed, idle, rotation, events: told };
+        let (session, organization) = (self.record.id, self.record.organization);
+        let taken = lease.as_ref().map(|new| {
+            let lease = new.token.hash();
+            TakenLease { session, organization, lease, key, ends_at: None }
+        });
+        let change = Occupied::new(before.generation(), occupancy.clone());
+        let change = Occupied { idle, events: events.clone(), taken, ..change };
+        let next = Rotated { change, rotation };
         let stored = self.world.store.rotate_session(self.record.id, next);
         ctx.spawn(stored.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
@@ -171,7 +179,7 @@ impl Session {
             Some(Beginner::Ticket(_)) => {
                 Ok((occupancy.after(Event::Release { generation, lease })?, None))
             }
-            Some(Beginner::Key) | None => {
+            Some(Beginner::Key(_)) | None => {
                 let token = self.world.secrets.fresh_lease();
                 let next = occupancy.after(Event::Replace { lease: token.hash() })?;
                 let (occupant, expires_at) = (held.occupant.clone(), held.expires_at);
@@ -250,7 +258,8 @@ impl Session {
     /// Answers waiting requests for a rotation: the session is ending, and its credentials with it.
     pub(super) fn dismiss_rotations(&mut self) {
         let stored = self.rotating.stored.take().map(|(_report, answer)| answer);
-        for answer in self.rotating.requests.drain(..).chain(stored) {
+        let waiting = self.rotating.requests.drain(..).map(|(_key, answer)| answer);
+        for answer in waiting.chain(stored) {
             let _ = answer.send(Err(SessionError::Closing)); // The caller may have left.
         }
     }
@@ -259,11 +268,11 @@ impl Session {
 impl Handle<Rotate> for Session {
     fn handle(
         &mut self,
-        Rotate: Rotate,
+        Rotate { key }: Rotate,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<RotateReport, SessionError>> {
         let (answer, rotated) = oneshot::channel();
-        self.rotating.requests.push_back(answer);
+        self.rotating.requests.push_back((key, answer));
         self.next_turn(ctx);
         Box::pin(async move { rotated.await.map_err(|_gone| Unanswered::Gone)? })
     }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 
 use super::{Beginner, SessionError};
+use crate::domain::ids::ApiKeyId;
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant};
 
@@ -44,7 +45,7 @@ pub(super) type RotateAnswer = oneshot::Sender<Result<RotateReport, SessionError
 /// The rotations of a session.
 #[derive(Debug, Default)]
 pub(super) struct Rotating {
-    pub(super) requests: VecDeque<RotateAnswer>,
+    pub(super) requests: VecDeque<(ApiKeyId, RotateAnswer)>,
     /// Set until the VNC password belongs to the rotation of the row.
     pub(super) under_way: bool,
     /// Set while that password is being replaced.

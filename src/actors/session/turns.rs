@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Beginner, SessionError, Wait};
+use crate::actors::journal::Draft;
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Occupancy, Occupant};
@@ -55,4 +56,6 @@ pub(super) struct QueuedChange {
     pub receipt: Receipt,
     /// The trace of the request for the change, to which its write belongs.
     pub trace: Option<Trace>,
+    /// The event of the audit trail about the request for the change, to be stored with it.
+    pub audit: Option<Draft>,
 }

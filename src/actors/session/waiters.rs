@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Beginner;
 use super::turns::Changed;
+use crate::actors::journal::Draft;
 use crate::actors::quotas::QuotaPermit;
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
@@ -22,6 +23,8 @@ pub(super) struct Waiting {
     pub(super) receipt: Receipt,
     /// The trace of the request for its begin.
     pub(super) trace: Option<Trace>,
+    /// The event of the audit trail about its begin.
+    pub(super) audit: Option<Draft>,
     /// The time at which it began to wait.
     pub(super) since: DateTime<Utc>,
     /// The waiter counts for its organization until this is dropped.

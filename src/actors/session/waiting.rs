@@ -12,7 +12,7 @@ use crate::domain::quota::Quota;
 impl Session {
     /// Gives a begin that found the session occupied a place in the queue.
     pub(super) fn join_queue(&mut self, turn: QueuedChange, ctx: &mut Context<Self>) {
-        let QueuedChange { change, wait, answer, receipt, trace } = turn;
+        let QueuedChange { change, wait, answer, receipt, trace, audit } = turn;
         let (Change::Begin { occupant, lease, ttl, by }, Some(Wait { patience, gone })) =
             (change, wait)
         else {
@@ -29,7 +29,8 @@ impl Session {
         let since = self.world.clock.now();
         let until = since + patience;
         let answered = receipt.clone();
-        let waiting = Waiting { lease, ttl, by, answer, receipt, trace, since, _place: place };
+        let waiting =
+            Waiting { lease, ttl, by, answer, receipt, trace, audit, since, _place: place };
         match self.queue.join(occupant, until, waiting) {
             Ok(ticket) => {
                 // A waiter that has been answered leaves the queue.
@@ -67,14 +68,15 @@ impl Session {
         loop {
             let Waiter {
                 occupant,
-                answer: Waiting { lease, ttl, by, answer, receipt, trace, since, .. },
+                answer: Waiting { lease, ttl, by, answer, receipt, trace, audit, since, .. },
                 ..
             } = self.queue.take_first()?;
             if !receipt.is_unheard() {
                 let time = (now - since).to_std().unwrap_or_default();
                 self.world.metrics.occupancy_wait.record(time);
                 let change = Change::Begin { occupant, lease, ttl, by };
-                return Some(QueuedChange { change, wait: None, answer, receipt, trace });
+                let wait = None;
+                return Some(QueuedChange { change, wait, answer, receipt, trace, audit });
             }
         }
     }

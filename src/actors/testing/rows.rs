@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::db::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
+use crate::db::store::{
+    Ended, Full, Occupied, Rotated, RunChange, Started, Store, StoreError, Stored,
+};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::browser_settings::BrowserSettings;
@@ -20,7 +22,7 @@ use crate::domain::ids::{
     ArtifactId, OrganizationId, ProfileId, RunId, SessionId, WorkflowPermanentId,
 };
 use crate::domain::labels::LabelChange;
-use crate::domain::occupancy::{Event, Generation, Occupancy};
+use crate::domain::occupancy::{Event, Generation};
 use crate::domain::profile::{Described, ProfileAccess, ProfileRecord, ProfileUse, VersionRecord};
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
@@ -145,14 +147,8 @@ impl Store for Rows {
         })
     }
 
-    fn occupy(
-        &self,
-        id: SessionId,
-        expected: Generation,
-        next: Occupancy,
-        idle: Option<DateTime<Utc>>,
-        _: Vec<NewEvent>,
-    ) -> Stored {
+    fn occupy(&self, id: SessionId, change: Occupied) -> Stored {
+        let Occupied { expected, next, idle, .. } = change;
         self.change_session(id, |record| {
             if record.occupancy.generation() != expected {
                 return Err(StoreError::Conflict { stored: record.occupancy.clone() });
@@ -286,12 +282,13 @@ impl Store for Rows {
 
     fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored {
         self.change_session(id, |record| {
-            if record.occupancy.generation() != next.expected {
+            let Rotated { change: Occupied { expected, next, idle, .. }, rotation } = next;
+            if record.occupancy.generation() != expected {
                 return Err(StoreError::Conflict { stored: record.occupancy.clone() });
             }
-            record.occupancy = next.occupancy;
-            record.deadlines.idle_expires_at = next.idle.or(record.deadlines.idle_expires_at);
-            record.spec.rotation = next.rotation;
+            record.occupancy = next;
+            record.deadlines.idle_expires_at = idle.or(record.deadlines.idle_expires_at);
+            record.spec.rotation = rotation;
             Ok(())
         })
     }

@@ -2,28 +2,29 @@
 
 mod row;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use self::row::Row;
-use super::Db;
 use super::organizations::locked;
-use super::outbox;
 use super::profiles::place::{is_free, take_place};
 use super::query::{DbError, on};
 use super::sealed::seal_passwords;
-use super::store::{Ended, Full, Rotated, Started, StoreError};
+use super::store::{Ended, Full, Occupied, Rotated, Started, StoreError};
 use super::values::{
     Page, Reader, all, coalesce, counted, insert_by, json, now, older, one, stored,
 };
+use super::{Db, audit_events, leases, outbox};
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::NewEvent;
-use crate::domain::ids::{NodeId, OrganizationId, SessionId};
+use crate::domain::ids::{Mint, NodeId, OrganizationId, SessionId};
 use crate::domain::labels::LabelChange;
-use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::occupancy::Generation;
 use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::quota::{Limits, MINUTE, Quota};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
@@ -287,24 +288,50 @@ pub async fn count_new(
     Ok((counted(count), oldest.map(|at| at.and_utc())))
 }
 
-pub(super) async fn occupy(
-    db: &Db,
-    id: SessionId,
-    expected: Generation,
-    next: Occupancy,
-    idle: Option<DateTime<Utc>>,
-    events: Vec<NewEvent>,
-) -> Result<(), StoreError> {
-    let columns = row::OccupancyColumns::from(&next);
-    let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
-    let events = outbox::rows(&events);
+/// The rows of other tables that are stored with a change of the occupancy.
+struct Beside {
+    events: Vec<outbox::Row>,
+    taken: Option<leases::Row>,
+    audit: Option<audit_events::Row>,
+    mint: Arc<Mint>,
+}
+
+impl Beside {
+    fn of(db: &Db, change: &Occupied) -> Self {
+        Self {
+            events: outbox::rows(&change.events),
+            taken: change.taken.map(leases::Row::from),
+            audit: change.audit.as_ref().map(audit_events::Row::from),
+            mint: Arc::clone(&db.mint),
+        }
+    }
+}
+
+/// Stores them by the connection `c` of the transaction of the change.
+macro_rules! put_with_change {
+    ($c:ident, $beside:expr) => {{
+        let Beside { events, taken, audit, mint } = $beside;
+        outbox::put!($c, events);
+        if let Some(row) = &taken {
+            leases::put!($c, row);
+        }
+        if let Some(row) = audit {
+            audit_events::put!($c, row, mint);
+        }
+    }};
+}
+
+pub(super) async fn occupy(db: &Db, id: SessionId, change: Occupied) -> Result<(), StoreError> {
+    let (expected, beside) = (change.expected, Beside::of(db, &change));
+    let columns = row::OccupancyColumns::from(&change.next);
+    let idle = change.idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
     let changed = on!(db, write, |c| {
         c.transaction(async move |c| {
             let session = live!(id).filter(sessions::generation.eq(expected.number()));
             let change = (columns, idle, sessions::modified_at.eq(now()));
             let changed = diesel::update(session).set(change).execute(c).await?;
             if changed > 0 {
-                outbox::put!(c, events);
+                put_with_change!(c, beside);
             }
             Ok(changed)
         })
@@ -316,10 +343,10 @@ pub(super) async fn occupy(
 
 /// Replaces the lease of the holder and counts the rotation, in one write.
 pub(super) async fn rotate(db: &Db, id: SessionId, next: Rotated) -> Result<(), StoreError> {
-    let Rotated { expected, occupancy, idle, rotation, events } = next;
-    let columns = row::OccupancyColumns::from(&occupancy);
-    let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
-    let events = outbox::rows(&events);
+    let Rotated { change, rotation } = next;
+    let (expected, beside) = (change.expected, Beside::of(db, &change));
+    let columns = row::OccupancyColumns::from(&change.next);
+    let idle = change.idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
     let changed = on!(db, write, |c| {
         c.transaction(async move |c| {
             let session = live!(id)
@@ -329,7 +356,7 @@ pub(super) async fn rotate(db: &Db, id: SessionId, next: Rotated) -> Result<(), 
                 (columns, idle, sessions::rotation.eq(rotation), sessions::modified_at.eq(now()));
             let changed = diesel::update(session).set(change).execute(c).await?;
             if changed > 0 {
-                outbox::put!(c, events);
+                put_with_change!(c, beside);
             }
             Ok(changed)
         })

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::db::events::{self, Extent};
 use crate::db::outbox;
-use crate::db::store::{Ended, RunChange, Started, Store as _, StoreError};
+use crate::db::store::{Ended, Occupied, RunChange, Started, Store as _, StoreError};
 use crate::db::testing::{mint, on_both, time};
 use crate::db::tests::round_trips::desktop;
 use crate::domain::deadlines::Deadlines;
@@ -44,7 +44,7 @@ fn events_of_many_writers_have_no_gaps_and_are_read_back_as_they_were_written() 
             events::append(&world.db, new)
         });
         for stored in join_all(batches).await {
-            assert!(stored.unwrap()[&ours] <= 60);
+            assert!(stored.unwrap().latest[&ours] <= 60);
         }
         let all = events::after(&world.db, ours, None, 0, 100).await.unwrap();
         assert_eq!(seqs(&all), (1..=60).collect::<Vec<i64>>());
@@ -56,10 +56,10 @@ fn events_of_many_writers_have_no_gaps_and_are_read_back_as_they_were_written() 
         assert_eq!(events::after(&world.db, theirs, None, 0, 100).await.unwrap(), []);
 
         let stored = event(theirs, one, 9);
-        let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap();
+        let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap().latest;
         assert_eq!(latest, BTreeMap::from([(theirs, 1)]));
         // The write can safely be repeated.
-        let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap();
+        let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap().latest;
         assert_eq!(latest, BTreeMap::from([(theirs, 1)]));
         let read = events::after(&world.db, theirs, None, 0, 100).await.unwrap();
         assert_eq!(read, [Event { seq: 1, event: stored }]);
@@ -77,7 +77,8 @@ fn an_event_is_stored_with_its_change_and_numbered_later() {
         let vacant = Occupancy::Vacant { last: Generation::new(1), released: None };
         let occupy = async |expected: i64, event: &NewEvent| {
             let events = vec![event.clone()];
-            world.db.occupy(id, Generation::new(expected), vacant.clone(), None, events).await
+            let change = Occupied::new(Generation::new(expected), vacant.clone());
+            world.db.occupy(id, Occupied { events, ..change }).await
         };
         occupy(0, &first).await.unwrap();
         let refused = occupy(0, &second).await;
@@ -87,7 +88,7 @@ fn an_event_is_stored_with_its_change_and_numbered_later() {
         assert_eq!(outbox::from_before(&world.db, time(1)).await.unwrap(), []);
         assert_eq!(outbox::from_before(&world.db, time(2)).await.unwrap().len(), 1);
 
-        let latest = events::append(&world.db, vec![first]).await.unwrap();
+        let latest = events::append(&world.db, vec![first]).await.unwrap().latest;
         assert_eq!(latest, BTreeMap::from([(tenant.organization, 1)]));
         assert_eq!(outbox::from_before(&world.db, time(9)).await.unwrap(), []);
     });
@@ -171,6 +172,6 @@ fn old_events_are_forgotten_and_it_is_known_up_to_where() {
 
         assert_eq!(events::forget(&world.db, time(60), 100).await.unwrap(), 5);
         let again = vec![event(organization, session, 61)];
-        assert_eq!(events::append(&world.db, again).await.unwrap()[&organization], 11);
+        assert_eq!(events::append(&world.db, again).await.unwrap().latest[&organization], 11);
     });
 }

@@ -7,7 +7,9 @@ use tokio_postgres::NoTls;
 
 use crate::db::store::{Store as _, StoreError};
 use crate::db::testing::{TestDb, mint, on_both, on_both_with, time};
-use crate::db::{Db, DbError, OpenError, Reason, Settings, events, nodes, sessions, workflows};
+use crate::db::{
+    Db, DbError, OpenError, Pools, Reason, Settings, events, nodes, sessions, workflows,
+};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{EventKind, NewEvent, Subject};
 use crate::domain::quota::Limits;
@@ -98,6 +100,38 @@ fn writes_that_wait_together_have_their_own_outcomes() {
             let outcome = write.await.unwrap();
             assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{outcome:?}");
         }
+    });
+}
+
+#[test]
+fn what_no_request_waits_for_is_written_with_the_next_change() {
+    on_both(async |world| {
+        let Pools::Sqlite(database) = &*world.db.pools else { return };
+        let (tenant, writer) = (world.tenant().await, &database.writer);
+        let id = tenant.stored_session(&world.db).await;
+        let transactions = || writer.metrics().batch.snapshot().count;
+        let before = transactions();
+        let release = lock(world).await;
+        let extend = || world.db.extend_deadlines(id, Deadlines::default(), Vec::new());
+        let mut first = std::pin::pin!(extend());
+        assert!(futures_util::poll!(&mut first).is_pending());
+        // The writer takes it, and waits for the lock.
+        while writer.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let subject = Subject { organization: tenant.organization, session: None, run: None };
+        let (kind, data) = (EventKind::RunStarted, serde_json::Value::Null);
+        let event = NewEvent { id: mint(), subject, kind, data, at: time(1) };
+        let mut numbered = std::pin::pin!(events::append(&world.db, vec![event]));
+        assert!(futures_util::poll!(&mut numbered).is_pending());
+        let mut second = std::pin::pin!(extend());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(writer.waiting(), 2);
+        drop(release);
+        let (first, second, numbered) = tokio::join!(first, second, numbered);
+        first.and(second).unwrap();
+        numbered.unwrap();
+        assert_eq!(transactions() - before, 2);
     });
 }
 

@@ -3,14 +3,16 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::db::store::{Ended, RunChange, Started, Store as _, StoreError};
+use crate::db::store::{Ended, Occupied, RunChange, Started, Store as _, StoreError};
 use crate::db::testing::{Tenant, mint, on_both, time, workflow};
 use crate::db::{
-    Db, DbError, api_keys, blocks, debug_sessions, idempotency, nodes, runs, sessions, workflows,
+    Db, DbError, api_keys, audit_events, blocks, debug_sessions, idempotency, leases, nodes, runs,
+    sessions, workflows,
 };
+use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
-use crate::domain::lease::LeaseToken;
+use crate::domain::lease::{LeaseToken, TakenLease};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::quota::Limits;
 use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
@@ -37,13 +39,14 @@ fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let vacant = Occupancy::default();
-        let attempts = (0..40).map(|number| {
-            let next = begun(&vacant, &format!("client-{number}"));
-            let db = world.db.clone();
-            async move {
-                (next.clone(), db.occupy(id, Generation::new(0), next, None, Vec::new()).await)
-            }
-        });
+        let attempts =
+            (0..40).map(|number| {
+                let next = begun(&vacant, &format!("client-{number}"));
+                let db = world.db.clone();
+                async move {
+                    (next.clone(), db.occupy(id, Occupied::new(Generation::new(0), next)).await)
+                }
+            });
         let outcomes = join_all(attempts).await;
         let (won, lost): (Vec<_>, Vec<_>) =
             outcomes.into_iter().partition(|(_next, outcome)| outcome.is_ok());
@@ -58,12 +61,58 @@ fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
 }
 
 #[test]
+fn a_change_is_stored_together_with_its_lease_and_its_message_or_not_at_all() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let message = |number: i64| AuditEvent {
+            id: mint(),
+            message_id: number,
+            cause: None,
+            kind: "begin".to_owned(),
+            sender: "http".to_owned(),
+            receiver: id.to_string(),
+            organization: Some(tenant.organization),
+            session: Some(id),
+            run: None,
+            outcome: "done".to_owned(),
+            summary: json!({}),
+            key: None,
+            address: None,
+            request: None,
+            at: time(1),
+        };
+        let taken = |byte: u8| TakenLease {
+            session: id,
+            organization: tenant.organization,
+            lease: LeaseToken::new([byte; 32]).hash(),
+            key: mint(),
+            ends_at: Some(time(9)),
+        };
+        let occupy = async |expected: i64, message: &AuditEvent, taken: TakenLease| {
+            let next = begun(&Occupancy::default(), "ann");
+            let change = Occupied::new(Generation::new(expected), next);
+            let (taken, audit) = (Some(taken), Some(message.clone()));
+            world.db.occupy(id, Occupied { taken, audit, ..change }).await
+        };
+        let (first, second, granted) = (message(1), message(2), taken(1));
+        occupy(0, &first, granted).await.unwrap();
+        let refused = occupy(0, &second, taken(2)).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+        assert_eq!(leases::live(&world.db).await.unwrap(), [granted]);
+        let filter = audit_events::Filter { session: Some(id), ..Default::default() };
+        let stored = audit_events::list(&world.db, filter, None, 9).await.unwrap();
+        assert_eq!(stored, [first]);
+    });
+}
+
+#[test]
 fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let first = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), first.clone(), None, Vec::new()).await.unwrap();
+        world.db.occupy(id, Occupied::new(Generation::new(0), first.clone())).await.unwrap();
 
         let heartbeat = Event::Heartbeat {
             generation: Generation::new(1),
@@ -72,11 +121,11 @@ fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
             expires_at: time(35),
         };
         let beaten = first.after(heartbeat).unwrap();
-        world.db.occupy(id, Generation::new(1), beaten.clone(), None, Vec::new()).await.unwrap();
+        world.db.occupy(id, Occupied::new(Generation::new(1), beaten.clone())).await.unwrap();
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
 
         let stale = begun(&Occupancy::default(), "bob");
-        let refused = world.db.occupy(id, Generation::new(0), stale, None, Vec::new()).await;
+        let refused = world.db.occupy(id, Occupied::new(Generation::new(0), stale)).await;
         assert!(matches!(refused, Err(StoreError::Conflict { stored }) if stored == beaten));
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
     });
@@ -88,7 +137,7 @@ fn a_session_that_has_ended_is_not_written_again() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let held = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), held, None, Vec::new()).await.unwrap();
+        world.db.occupy(id, Occupied::new(Generation::new(0), held)).await.unwrap();
         let end = |status| Ended { failure: Some(failure()), ..Ended::new(status, time(9)) };
         world.db.end_session(id, end(SessionStatus::Failed)).await.unwrap();
         let ended = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
@@ -105,8 +154,8 @@ fn a_session_that_has_ended_is_not_written_again() {
         let next = begun(&Occupancy::default(), "bob");
         let writes = [
             world.db.end_session(id, end(SessionStatus::Completed)).await,
-            world.db.occupy(id, Generation::new(1), next.clone(), None, Vec::new()).await,
-            world.db.occupy(id, Generation::new(0), next.clone(), None, Vec::new()).await,
+            world.db.occupy(id, Occupied::new(Generation::new(1), next.clone())).await,
+            world.db.occupy(id, Occupied::new(Generation::new(0), next.clone())).await,
             world.db.start_session(id, started.clone()).await,
             world.db.extend_deadlines(id, Deadlines::default(), Vec::new()).await,
         ];
@@ -119,7 +168,7 @@ fn a_session_that_has_ended_is_not_written_again() {
         let unknown = mint();
         let writes = [
             world.db.end_session(unknown, end(SessionStatus::Completed)).await,
-            world.db.occupy(unknown, Generation::new(0), next, None, Vec::new()).await,
+            world.db.occupy(unknown, Occupied::new(Generation::new(0), next)).await,
             world.db.start_session(unknown, started).await,
             world.db.extend_deadlines(unknown, Deadlines::default(), Vec::new()).await,
         ];
@@ -169,10 +218,11 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
         let idle = Some(time(700));
         world
             .db
-            .occupy(id, Generation::new(0), begun(&vacant, "ann"), None, Vec::new())
+            .occupy(id, Occupied::new(Generation::new(0), begun(&vacant, "ann")))
             .await
             .unwrap();
-        world.db.occupy(id, Generation::new(1), vacant, idle, Vec::new()).await.unwrap();
+        let change = Occupied::new(Generation::new(1), vacant);
+        world.db.occupy(id, Occupied { idle, ..change }).await.unwrap();
         let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
         assert_eq!(session.deadlines.idle_expires_at, idle);
     });

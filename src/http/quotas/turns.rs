@@ -18,14 +18,25 @@ const LONGEST_TURN: Duration = Duration::from_millis(20);
 const FOR_EACH: usize = 4;
 
 /// The turns of each organization's requests.
-#[derive(Debug, Clone, Default)]
-pub struct Turns(Arc<DashMap<OrganizationId, Arc<Semaphore>>>);
+#[derive(Debug, Clone)]
+pub struct Turns {
+    /// The number of requests of an organization that are processed at once.
+    most: usize,
+    organizations: Arc<DashMap<OrganizationId, Arc<Semaphore>>>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        // Once: on Linux it reads the limits of control groups.
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self { most: FOR_EACH * cores, organizations: Arc::default() }
+    }
+}
 
 impl Turns {
     fn of(&self, organization: OrganizationId) -> Arc<Semaphore> {
-        let cores = available_parallelism().map_or(1, usize::from);
-        let new = || Arc::new(Semaphore::new(FOR_EACH * cores));
-        Arc::clone(&self.0.entry(organization).or_insert_with(new))
+        let new = || Arc::new(Semaphore::new(self.most));
+        Arc::clone(&self.organizations.entry(organization).or_insert_with(new))
     }
 
     /// Resolves when it is the request's turn. The drop of the answer ends the turn.

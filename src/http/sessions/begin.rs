@@ -11,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Begin, Beginner, Wait};
-use crate::actors::tickets::Unusable;
-use crate::db::leases::TakenLease;
-use crate::domain::ids::SessionId;
-use crate::domain::lease::{LeaseToken, devtools_path};
+use crate::actors::session::{Begin, Beginner, Grant, Wait};
+use crate::actors::tickets::{Ticket, Unusable};
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
+use crate::domain::lease::{LeaseToken, TakenLease, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::{Driver, refused, unusable};
@@ -160,48 +159,11 @@ pub async fn begin(
     };
     let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);
     let occupant = Occupant { runnable_type, runnable_id };
-
-    // Dropped with this future when the client disconnects, which removes it from the queue.
-    let gone = CancellationToken::new();
-    let _leaves = gone.clone().drop_guard();
     let patience = Duration::from_secs(asked.wait_seconds);
-    let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
-    if wait.is_some() {
-        counting::waits();
-    }
-    let (tickets, clock) = (&front.world.views.tickets, front.world.clock);
-    let by = driver.ticket.as_ref().map_or(Beginner::Key, |ticket| Beginner::Ticket(ticket.id));
-    let taken = driver.ticket.as_ref().map(|ticket| tickets.take(ticket.id, clock.now()));
-    let taken = taken.transpose().map_err(unusable)?;
-    let ticket_ended = async {
-        match &driver.ticket {
-            Some(ticket) => ticket.ended(clock).await,
-            None => std::future::pending().await,
-        }
-    };
-    let message = Begin { occupant, lease: lease.clone(), ttl, wait, by };
-    let route = Route { organization: driver.organization, session: id, message };
-    let mut draining = front.world.views.draining();
-    let revocation = front.keys.watch(driver.key);
-    let grant = tokio::select! {
-        biased; // A grant takes precedence over a revocation.
-        grant = ask_session(&front, route) => grant?,
-        // Clients that wait are sent away, so that they can go to another server.
-        _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
-        () = revocation.revoked() => return Err(refused().into()),
-        _has_expired = ticket_ended => return Err(unusable(Unusable::Ended).into()),
-    };
-    if let Some(taken) = taken {
-        taken.keep();
-    }
-    let taken = TakenLease {
-        session: id,
-        organization: driver.organization,
-        lease: lease.hash(),
-        key: driver.key,
-        ends_at: driver.ticket.as_ref().map(|ticket| ticket.expires_at),
-    };
-    front.keys.lease_taken(taken).await;
+    let wanted = Wanted { session: id, occupant, lease: lease.clone(), ttl, patience };
+    let taker = Taker::from(&driver);
+    let grant = taker.take(&front, wanted).await?;
+    taker.took(&front, id, &lease);
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {
         generation: grant.generation,
@@ -210,4 +172,89 @@ pub async fn begin(
         expires_at: grant.expires_at,
         browser_address: format!("{}{path}", front.socket_url()),
     }))
+}
+
+/// The client that takes an occupancy.
+pub(in crate::http) struct Taker<'a> {
+    /// The organization of the session.
+    pub organization: OrganizationId,
+    /// The key of the client, or that its ticket was made with.
+    pub key: ApiKeyId,
+    /// The ticket, if the client comes with one.
+    pub ticket: Option<&'a Ticket>,
+}
+
+impl<'a> From<&'a Driver> for Taker<'a> {
+    fn from(driver: &'a Driver) -> Self {
+        let Driver { organization, key, ticket, .. } = driver;
+        Self { organization: *organization, key: *key, ticket: ticket.as_ref() }
+    }
+}
+
+/// The occupancy that a client wants.
+pub(in crate::http) struct Wanted {
+    pub session: SessionId,
+    pub occupant: Occupant,
+    pub lease: LeaseToken,
+    /// The time that the lease lasts without a heartbeat.
+    pub ttl: Duration,
+    /// The time to wait for an occupied session.
+    pub patience: Duration,
+}
+
+impl Taker<'_> {
+    /// Takes the occupancy of a session, or waits for it. Dropping the future removes the client from the
+    /// queue. The client must call [`took`](Self::took) then.
+    ///
+    /// # Errors
+    ///
+    /// Those of the session; 403 when the client's credential ends; 503 when the server stops.
+    pub async fn take(&self, front: &Front, wanted: Wanted) -> Result<Grant, ApiError> {
+        let Wanted { session, occupant, lease, ttl, patience } = wanted;
+        // Dropped with this future when the client disconnects, which removes it from the queue.
+        let gone = CancellationToken::new();
+        let _leaves = gone.clone().drop_guard();
+        let wait = (!patience.is_zero()).then_some(Wait { patience, gone });
+        if wait.is_some() {
+            counting::waits();
+        }
+        let (tickets, clock) = (&front.world.views.tickets, front.world.clock);
+        let by = self.ticket.map_or(Beginner::Key(self.key), |ticket| Beginner::Ticket(ticket.id));
+        let taken = self.ticket.map(|ticket| tickets.take(ticket.id, clock.now()));
+        let taken = taken.transpose().map_err(unusable)?;
+        let ticket_ended = async {
+            match self.ticket {
+                Some(ticket) => ticket.ended(clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        let message = Begin { occupant, lease, ttl, wait, by };
+        let route = Route { organization: self.organization, session, message };
+        let mut draining = front.world.views.draining();
+        let revocation = front.keys.watch(self.key);
+        let grant = tokio::select! {
+            biased; // A grant takes precedence over a revocation.
+            grant = ask_session(front, route) => grant?,
+            // Clients that wait are sent away, so that they can go to another server.
+            _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
+            () = revocation.revoked() => return Err(refused().into()),
+            _has_expired = ticket_ended => return Err(unusable(Unusable::Ended).into()),
+        };
+        if let Some(taken) = taken {
+            taken.keep();
+        }
+        Ok(grant)
+    }
+
+    /// Remembers the credential with which a lease was taken, so that the lease ends with it.
+    pub fn took(&self, front: &Front, session: SessionId, lease: &LeaseToken) {
+        let taken = TakenLease {
+            session,
+            organization: self.organization,
+            lease: lease.hash(),
+            key: self.key,
+            ends_at: self.ticket.map(|ticket| ticket.expires_at),
+        };
+        front.keys.remember(taken);
+    }
 }

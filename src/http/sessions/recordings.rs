@@ -212,7 +212,11 @@ pub async fn files(
     caller: Caller,
     session: SessionId,
 ) -> Result<(Vec<FileResource>, Vec<FileResource>), ApiError> {
-    let records = db::artifacts::of_session(&front.db, caller.organization, session).await?;
+    let organization = caller.organization;
+    let records = match front.world.views.session(organization, session) {
+        Some(_lives_here) => db::artifacts::of_live_session(&front.db, organization, session).await,
+        None => db::artifacts::of_session(&front.db, organization, session).await,
+    }?;
     let links = Links { core: front, caller };
     let of_type = |artifact_type: &str| {
         let files = records.iter().rev().filter(|record| record.artifact_type == artifact_type);

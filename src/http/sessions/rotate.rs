@@ -11,9 +11,8 @@ use utoipa::ToSchema;
 use super::ask_session;
 use crate::actors::registry::Route;
 use crate::actors::session::{NewLease, Rotate, RotateReport};
-use crate::db::leases::TakenLease;
 use crate::domain::ids::SessionId;
-use crate::domain::lease::devtools_path;
+use crate::domain::lease::{TakenLease, devtools_path};
 use crate::domain::occupancy::{Generation, RunnableType};
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
@@ -91,7 +90,11 @@ pub async fn rotate(
     PathId(id): PathId<SessionId>,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let route = Route { organization: caller.organization, session: id, message: Rotate };
+    let route = Route {
+        organization: caller.organization,
+        session: id,
+        message: Rotate { key: caller.key },
+    };
     let RotateReport { rotation, tickets, viewers, leases, lease, vnc_password } =
         ask_session(&front, route).await?;
     let ended = Ended {
@@ -109,7 +112,7 @@ pub async fn rotate(
             key: caller.key,
             ends_at: None,
         };
-        front.keys.lease_taken(taken).await;
+        front.keys.remember(taken);
     }
     let lease = lease.map(|NewLease { occupant, generation, token, expires_at }| {
         let path = devtools_path(id, generation, &token);

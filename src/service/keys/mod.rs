@@ -30,11 +30,10 @@ pub use self::skyvern::SkyvernKeys;
 use crate::actors::secrets::{KeySigner, Secrets};
 use crate::actors::world::World;
 use crate::db::api_keys::{self, SigningKey};
-use crate::db::leases::TakenLease;
 use crate::db::{Db, DbError, leases, organizations};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
-use crate::domain::lease::LeaseHash;
+use crate::domain::lease::{LeaseHash, TakenLease};
 use crate::domain::tenancy::{ApiKey, LastUse};
 
 /// The time for which a cached key counts as valid. A revoked key stays valid that long only while
@@ -233,19 +232,9 @@ impl Keys {
         self.in_use.watch(key)
     }
 
-    /// Remembers the credential with which a session was taken, so that the lease ends with it, also after a
-    /// restart.
-    pub async fn lease_taken(&self, taken: TakenLease) {
-        self.remember(taken);
-        if let Err(cause) = leases::keep(&self.db, taken).await {
-            warn!(
-                "the key that holds session {} is not stored, and unknown after a restart: {cause}",
-                taken.session
-            );
-        }
-    }
-
-    fn remember(&self, taken: TakenLease) {
+    /// Remembers the credential with which a session was taken. The next server reads it from the row
+    /// that is stored with the occupancy.
+    pub fn remember(&self, taken: TakenLease) {
         let TakenLease { session, lease, key, ends_at, .. } = taken;
         let since = Instant::now();
         self.leases.insert(session, Taken { lease, key, key_has_ended: false, ends_at, since });

@@ -39,22 +39,25 @@ const CLAIM_MARGIN: Duration = Duration::from_secs(15);
 /// rest.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The longest time between two looks for messages: another server may have ended before it delivered its own.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// The shortest time between two deletions of old messages, while new ones arrive.
 const DELETE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Delivers messages until the server stops.
 pub async fn deliver(core: Arc<Core>) {
-    let mut stored = core.world.events.stored();
+    let mut stored = core.world.events.messages();
     let mut busy = BTreeSet::new();
     let mut work: JoinSet<Option<WebhookId>> = JoinSet::new();
     let mut forgotten: Option<Instant> = None;
     loop {
         let wait = match begin(&core, &mut busy, &mut work).await {
-            Ok(None) => None,
-            Ok(Some(at)) => Some(core.world.clock.until(at)),
+            Ok(None) => LOOK_EVERY,
+            Ok(Some(at)) => core.world.clock.until(at).min(LOOK_EVERY),
             Err(cause) => {
                 warn!("webhook deliveries wait for the database: {cause}");
-                Some(RETRY_DELAY)
+                RETRY_DELAY
             }
         };
         if !work.is_empty() && forgotten.is_none_or(|at| at.elapsed() >= DELETE_EVERY) {
@@ -79,7 +82,7 @@ pub async fn deliver(core: Arc<Core>) {
             }
             _ = stored.changed() => {}
             () = core.webhooks.woken.notified() => {}
-            () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            () = sleep(wait) => {}
         }
     }
     let rest = async { while work.join_next().await.is_some() {} };

@@ -198,8 +198,13 @@ async fn play(given: Outcome, script: Script, events: Vec<(u64, Happens)>) -> Re
             let lease = stage.world.secrets.fresh_lease();
             let hash = lease.hash();
             let ttl = Duration::from_secs(60);
-            let message =
-                Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
+            let message = Begin {
+                occupant: occupant("ann"),
+                lease,
+                ttl,
+                wait: None,
+                by: Beginner::Key(1.into()),
+            };
             let route = Route { organization, session: id, message };
             let grant = stage.registry.ask(route).await.unwrap().unwrap();
             let registry = stage.registry.clone();

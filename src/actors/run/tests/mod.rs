@@ -10,7 +10,7 @@ use super::*;
 use crate::actors::registry::{CancelRun, NewRun, Route, RouteRun, RunAccepted, StartRun};
 use crate::actors::session::{Begin, Beginner, Close};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
-use crate::domain::ids::{RunId, WorkflowId, WorkflowPermanentId};
+use crate::domain::ids::{ApiKeyId, RunId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::BlockStatus;
 use crate::domain::session::{SessionSpec, SessionStatus};
 use crate::workflow::host::{BlockBegins, BlockEnded, Host};
@@ -301,7 +301,13 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
     let (session, _) = stage.running().await;
     let lease = stage.world.secrets.fresh_lease();
     let ttl = Duration::from_secs(3000);
-    let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
+    let message = Begin {
+        occupant: occupant("ann"),
+        lease,
+        ttl,
+        wait: None,
+        by: Beginner::Key(ApiKeyId::from(1)),
+    };
     let route = Route { organization: Stage::organization(), session, message };
     stage.registry.ask(route).await.unwrap().unwrap();
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::actors::registry::{Adopt, Created, DetachAll, Route, RouteError};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
 use crate::db::store::StoreError;
-use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::session::SessionStatus;
@@ -22,7 +22,13 @@ fn token(name: &str) -> LeaseToken {
 }
 
 fn begin(name: &str) -> Begin {
-    Begin { occupant: occupant(name), lease: token(name), ttl: TTL, wait: None, by: Beginner::Key }
+    Begin {
+        occupant: occupant(name),
+        lease: token(name),
+        ttl: TTL,
+        wait: None,
+        by: Beginner::Key(ApiKeyId::from(1)),
+    }
 }
 
 fn begin_or_wait(name: &str, seconds: u64) -> (Begin, CancellationToken) {

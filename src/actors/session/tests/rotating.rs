@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::actors::registry::{Create, Start};
 use crate::actors::tickets::Uses;
+use crate::domain::session::SessionSpec;
 use crate::domain::ticket::TicketRole;
 
 async fn invited(stage: &Stage, id: SessionId) -> Invited {
@@ -28,7 +30,7 @@ async fn the_holder_goes_on_with_another_lease_and_the_row_knows_before_the_answ
     let (id, _view) = stage.running().await;
     let ticket = invited(&stage, id).await;
     ask!(stage, id, begin("ann")).unwrap();
-    let report = ask!(stage, id, Rotate).unwrap();
+    let report = ask!(stage, id, Rotate { key: 1.into() }).unwrap();
     assert_eq!((report.rotation, report.tickets, report.leases), (1, 1, 1));
     let lease = report.lease.expect("another lease");
     assert_eq!(lease.generation, Generation::new(2));
@@ -75,6 +77,29 @@ async fn an_occupancy_that_was_taken_with_a_ticket_ends_with_it_and_another_hold
 }
 
 #[actix::test]
+async fn a_session_that_ends_with_its_holder_ends_when_a_rotation_ends_the_holders_lease() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let echo = serde_json::json!({ (ENDS_VACANT): true });
+    let create = Create {
+        organization: Stage::organization(),
+        spec: SessionSpec { echo, ..SessionSpec::default() },
+        start: Start::Now,
+        run: None,
+        id: None,
+        must_write: false,
+        storage_state: None,
+    };
+    let Created { id, mut view } = stage.registry.ask(create).await.unwrap().unwrap();
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    let ticket = invited(&stage, id).await;
+    ask!(stage, id, by(&ticket, "ann")).unwrap();
+    let _ended_first = ask!(stage, id, Rotate { key: 1.into() });
+    let ended = view.wait_for(|view| view.record.status.is_final());
+    timeout(Duration::from_secs(60), ended).await.unwrap().unwrap();
+}
+
+#[actix::test]
 async fn one_whose_actor_breaks_still_ends_with_its_ticket() {
     pause();
     let stage = Stage::new(Outside::default());
@@ -99,7 +124,7 @@ async fn a_rotation_waits_for_a_desktop_that_is_brought_back() {
     stage.desktops.kill.notify_waiters();
     sleep(Duration::from_millis(100)).await;
     assert_eq!(view.borrow().record.status, SessionStatus::Retry);
-    let report = ask!(stage, id, Rotate).unwrap();
+    let report = ask!(stage, id, Rotate { key: 1.into() }).unwrap();
     assert_eq!(view.borrow().record.status, SessionStatus::Running);
     assert!(report.vnc_password.is_some());
     assert_eq!(rotation(&stage), 1);
@@ -113,7 +138,7 @@ async fn a_rotation_that_is_not_stored_ends_nothing_and_the_next_one_counts_on()
     let ticket = invited(&stage, id).await;
     let grant = ask!(stage, id, begin("ann")).unwrap();
     *stage.rows.broken.lock() = true;
-    let refused = ask!(stage, id, Rotate);
+    let refused = ask!(stage, id, Rotate { key: 1.into() });
     assert!(matches!(refused, Err(RouteError::Session(SessionError::NotStored(_)))), "{refused:?}");
     *stage.rows.broken.lock() = false;
     assert!(!ticket.ticket.over.is_cancelled());
@@ -122,14 +147,14 @@ async fn a_rotation_that_is_not_stored_ends_nothing_and_the_next_one_counts_on()
 
     // A rotation that was stored without an answer is detected, and the next one follows it.
     *stage.rows.mute.lock() = true;
-    assert!(ask!(stage, id, Rotate).is_err());
+    assert!(ask!(stage, id, Rotate { key: 1.into() }).is_err());
     *stage.rows.mute.lock() = false;
-    let conflict = ask!(stage, id, Rotate);
+    let conflict = ask!(stage, id, Rotate { key: 1.into() });
     assert!(matches!(
         conflict,
         Err(RouteError::Session(SessionError::NotStored(StoreError::Conflict { .. })))
     ));
-    let report = ask!(stage, id, Rotate).unwrap();
+    let report = ask!(stage, id, Rotate { key: 1.into() }).unwrap();
     assert!(report.rotation > 2 && report.lease.is_some(), "{report:?}");
     assert_eq!(stage.rows.session(id).spec.rotation, report.rotation);
 }
