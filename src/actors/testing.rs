@@ -26,7 +26,7 @@ use super::events::{Events, PendingEvents};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
-use super::pool::{self, Pool};
+use super::pool::{self, KeptPools, Pool};
 use super::quotas::{self, Quotas};
 use super::registry::{Create, Created, Registry, Start};
 use super::run::{Run, RunError};
@@ -121,7 +121,13 @@ impl Stage {
             secrets: Secrets::new([3; 32]),
             store: rows.clone(),
             launcher: desktops.clone(),
-            pool: Pool::new(&outside.pool, String::new(), clock, runtime::Handle::current()),
+            pool: Pool::new(
+                &outside.pool,
+                KeptPools::default(),
+                String::new(),
+                clock,
+                runtime::Handle::current(),
+            ),
             films: no_films(),
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,

@@ -45,7 +45,7 @@ use crate::actors::journal::{Capacity, Journal};
 use crate::actors::lanes::Lanes;
 use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
-use crate::actors::pool::{self, Pool};
+use crate::actors::pool::{self, KeptPools, Pool};
 use crate::actors::quotas::{self, Quotas};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
@@ -80,6 +80,9 @@ pub struct ServeOptions {
     /// The settings in force with the origin of each, without secrets, for operators.
     pub shown: Value,
 }
+
+/// The file in which a data directory keeps the pools that the API has made.
+const POOLS: &str = "pools.json";
 
 /// Refuses a data directory with real desktops: stand-ins would take their place, and nobody would end them.
 fn without_desktops(data: &Path) -> anyhow::Result<()> {
@@ -154,7 +157,13 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
         launcher: if options.stand_ins { Arc::new(StandIns) } else { Arc::new(desktops.clone()) },
-        pool: Pool::new(&settings.pool, digest_for_desktops(&settings), clock, runtime.clone()),
+        pool: Pool::new(
+            &settings.pool,
+            KeptPools::at(data.file(POOLS)),
+            digest_for_desktops(&settings),
+            clock,
+            runtime.clone(),
+        ),
         films: Films::new(
             desktops.directories().clone(),
             settings.recording.clone(),

@@ -15,6 +15,7 @@ pub enum RequestPart {
     Body,
     Query,
     Header,
+    Path,
 }
 
 impl RequestPart {
@@ -23,6 +24,7 @@ impl RequestPart {
             Self::Body => "body",
             Self::Query => "query",
             Self::Header => "header",
+            Self::Path => "path",
         }
     }
 }

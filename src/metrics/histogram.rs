@@ -136,9 +136,49 @@ impl Histogram {
     }
 }
 
+impl Snapshot {
+    /// The value that this part of the values does not exceed, such as `0.95`: estimated within its bucket, as Prometheus
+    /// does. Values beyond the last bound count as that bound. None without values.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let rank = part.clamp(0.0, 1.0) * number(self.count);
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (upper, count) in self.buckets.iter().filter(|_bucket| self.count > 0) {
+            let within = number(*count);
+            if within > 0.0 && below + within >= rank {
+                let share = ((rank - below) / within).clamp(0.0, 1.0);
+                return Some(if upper.is_finite() {
+                    lower + (upper - lower) * share
+                } else {
+                    lower
+                });
+            }
+            (below, lower) = (below + within, *upper);
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_is_estimated_within_its_bucket() {
+        let histogram = Histogram::of_times();
+        assert_eq!(histogram.snapshot().quantile(0.5), None);
+        for _ in 0..10 {
+            histogram.record(Duration::from_millis(700));
+        }
+        let quantile = |part| histogram.snapshot().quantile(part).unwrap();
+        assert!((quantile(0.5) - 0.75).abs() < 0.001, "{}", quantile(0.5));
+        assert!((quantile(1.0) - 1.0).abs() < 0.001, "{}", quantile(1.0));
+        for _ in 0..90 {
+            histogram.record(Duration::from_secs(90));
+        }
+        assert!((quantile(0.95) - 60.0).abs() < 0.001, "beyond the last bound");
+        assert!((quantile(0.05) - 0.75).abs() < 0.001, "{}", quantile(0.05));
+    }
 
     #[test]
     fn a_value_is_in_the_first_bucket_whose_bound_it_does_not_exceed() {

@@ -277,6 +277,9 @@ async fn plant(server: &TestServer, secret: &str) -> Vec<String> {
     let operator = server.operator();
     operator.send(Method::POST, "/admin/drain", Some(json!({}))).await.ok();
     operator.send(Method::DELETE, "/admin/drain", None).await.ok();
+    let pool = json!({ "ready": 0, "width": 800 });
+    operator.send(Method::PUT, "/admin/pool/small", Some(pool)).await.ok();
+    operator.send(Method::DELETE, "/admin/pool/small", None).await.ok();
     vec![secret.to_owned(), lease.token, ticket, client.key().to_owned(), OPERATOR.to_owned()]
 }
 

@@ -49,14 +49,19 @@ impl Claim {
         call_off: CancellationToken,
         launcher: &dyn Launch,
     ) -> Result<Box<dyn Desktop>, LaunchError> {
-        let Some(Waiting { desktop, .. }) = self.waiting.take() else {
+        let Some(Waiting { desktop, shape, since, .. }) = self.waiting.take() else {
             return launcher.launch(order, call_off).await;
         };
         let session = order.session;
+        let waited = self.pool.clock.now() - since;
         let half = match desktop.equip(order.clone(), call_off.clone()).await {
             Ok(desktop) => {
-                let counts = &mut self.pool.state.lock().counts;
-                counts.warm = counts.warm.saturating_add(1);
+                let mut state = self.pool.state.lock();
+                state.counts.warm = state.counts.warm.saturating_add(1);
+                if let Some(figures) = state.figures(&shape) {
+                    figures.taken.add(1);
+                    figures.waited.record(waited.to_std().unwrap_or_default());
+                }
                 return Ok(desktop);
             }
             Err(RestartFailed { failure, desktop }) => {

@@ -37,7 +37,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub async fn keep_filled(world: Arc<World>, closing: CancellationToken) {
     let pool = &world.pool;
     let mut draining = world.views.draining();
-    while pool.is_used() && !closing.is_cancelled() {
+    while !closing.is_cancelled() {
         pool.retire(world.settings.max_sessions.saturating_sub(world.views.count()));
         if next(&world).is_none() {
             idle(pool, &mut draining, &closing).await;
@@ -77,9 +77,13 @@ impl Pool {
         let Failure { code, message, .. } = &failure;
         warn!(code, "no desktop for the pool, again in {seconds} s: {message}");
         state.failing.retain(|failing| failing.shape != shape);
+        let figures = state.figures(&shape);
         state.failing.push(Failing { shape, times, until: self.clock.now() + pause });
         state.counts.failed = state.counts.failed.saturating_add(1);
         state.last_failure = Some(failure);
+        if let Some(figures) = figures {
+            figures.failed.add(1);
+        }
     }
 }
 
@@ -98,10 +102,11 @@ async fn idle(
     closing: &CancellationToken,
 ) {
     let wait = pool.next_change().map_or(INTERVAL, |at| pool.clock.until(at)).min(INTERVAL);
+    let is_used = pool.is_used();
     tokio::select! {
         () = pool.changed.notified() => {}
         _ = draining.changed() => {}
-        () = sleep(wait) => {}
+        () = sleep(wait), if is_used => {}
         () = closing.cancelled() => {}
     }
 }
@@ -115,8 +120,13 @@ async fn start(
     let session: SessionId = world.mint.mint(pool.clock.now());
     let (call_off, over) = (closing.child_token(), CancellationToken::new());
     let _over = over.clone().drop_guard();
-    let starting = Starting { session, call_off: call_off.clone(), over };
-    pool.state.lock().starting = Some(starting);
+    let starting = Starting { session, shape: shape.clone(), call_off: call_off.clone(), over };
+    let began = pool.clock.now();
+    {
+        let mut state = pool.state.lock();
+        state.starting = Some(starting);
+        state.rate.on_start(pool.starts_per_minute, began);
+    }
     let mark = Mark { shape: shape.clone(), settings: pool.settings.clone() };
     let order = Order { pooled: Some(mark.text()), ..Order::new(session, shape.spec()) };
     let span = tracing::info_span!("pool", session.id = %session);
@@ -124,6 +134,10 @@ async fn start(
     let mut state = pool.state.lock();
     state.starting = None;
     state.counts.started = state.counts.started.saturating_add(u64::from(launched.is_ok()));
+    if let (Ok(_), Some(figures)) = (&launched, state.figures(shape)) {
+        figures.started.add(1);
+        figures.fill.record((pool.clock.now() - began).to_std().unwrap_or_default());
+    }
     drop(state);
     pool.add(session, shape.clone(), launched?, pool.clock.now());
     Ok(())
@@ -135,7 +149,7 @@ pub async fn adopt(world: &Arc<World>, sessions: Vec<SessionId>) {
     let pool = &world.pool;
     for session in sessions {
         let mark = Mark::of(&world.directories.of(session).pooled().unwrap_or_default());
-        let is_kept = |shape: &Shape| pool.targets.iter().any(|target| target.shape == *shape);
+        let is_kept = |shape: &Shape| pool.state.lock().keeps(shape);
         let mark = mark.filter(|mark| mark.settings == pool.settings && is_kept(&mark.shape));
         let adopted = match mark {
             Some(Mark { shape, .. }) => {

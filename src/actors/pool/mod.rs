@@ -12,9 +12,16 @@
 //!
 //! [`keep_filled`] starts desktops, one at a time and while no session starts. The registry [claims](Pool::claim)
 //! one; the session [equips](Claim::equip) it. The state is behind one lock that is held for moments only.
+//!
+//! The desktops of one shape are a named pool. The number that it keeps ready follows the demand between two bounds, which
+//! the settings or the [API](Pool::put) give.
 
+mod changes;
 mod claim;
+mod demand;
 mod filling;
+mod kept;
+mod named;
 mod settings;
 mod shape;
 mod status;
@@ -32,12 +39,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+pub use self::changes::PoolError;
 pub use self::claim::Claim;
+use self::demand::Rate;
 pub use self::filling::{adopt, keep_filled};
+pub use self::kept::KeptPools;
+use self::kept::OwnPools;
+use self::named::Named;
+pub use self::named::{Figures, Source};
 pub use self::settings::{Settings, ShapeSettings};
 pub use self::shape::Cold;
-use self::shape::{Shape, ShapeTarget, shape_for};
-pub use self::status::{PoolStatus, ShapeStatus};
+use self::shape::{Shape, shape_for};
+pub use self::status::{PoolStatus, ShapeStatus, Spread};
 use super::clock::Clock;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, SessionSpec};
@@ -49,10 +62,19 @@ const AFTER_PRESSURE: TimeDelta = TimeDelta::seconds(30);
 /// The desktops of a server that wait for a session.
 #[derive(Debug)]
 pub struct Pool {
-    targets: Vec<ShapeTarget>,
+    /// The pools of the settings.
+    configured: BTreeMap<String, ShapeSettings>,
+    /// The file with the pools of the API.
+    kept: KeptPools,
+    /// Held while the pools of the API are changed.
+    changing: tokio::sync::Mutex<()>,
     /// The digest of all settings that a running desktop keeps, see [`Mark`](shape::Mark).
     settings: String,
     max_age: TimeDelta,
+    /// The time without demand after which the number of desktops that are kept ready falls by one.
+    shrink: TimeDelta,
+    /// The most starts within a minute; 0 for no limit.
+    starts_per_minute: usize,
     clock: Clock,
     runtime: Handle,
     state: Mutex<State>,
@@ -64,6 +86,12 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The pools of the API, as stored.
+    own: OwnPools,
+    /// The pools in force.
+    pools: Vec<Named>,
+    /// The latest starts, for the limit on their rate.
+    rate: Rate,
     /// The desktops that wait, the oldest first.
     waiting: Vec<Waiting>,
     starting: Option<Starting>,
@@ -93,6 +121,7 @@ struct Waiting {
 #[derive(Debug, Clone)]
 struct Starting {
     session: SessionId,
+    shape: Shape,
     call_off: CancellationToken,
     /// Canceled when nothing of it runs, or when it waits.
     over: CancellationToken,
@@ -131,15 +160,33 @@ struct Counts {
 
 impl Pool {
     /// A pool without desktops, which [`keep_filled`] fills. `digest` is that of all other settings that a running
-    /// desktop keeps. Desktops are shut down on `runtime`.
-    pub fn new(settings: &Settings, digest: String, clock: Clock, runtime: Handle) -> Arc<Self> {
+    /// desktop keeps. The pools that the API has made are read from `kept`. Desktops are shut down on `runtime`.
+    pub fn new(
+        settings: &Settings,
+        kept: KeptPools,
+        digest: String,
+        clock: Clock,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let (configured, own) = (named::of_settings(settings), kept.read());
+        let (pools, left_out) = named::merged(&configured, &own);
+        for name in left_out {
+            warn!(
+                "the pool `{name}` of the API is left out: the settings have one of the same size and executable"
+            );
+        }
+        let time = |time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
         Arc::new(Self {
-            targets: settings.targets(),
+            configured,
+            kept,
+            changing: tokio::sync::Mutex::default(),
             settings: digest,
-            max_age: TimeDelta::from_std(settings.max_age()).unwrap_or(TimeDelta::MAX),
+            max_age: time(settings.max_age()),
+            shrink: time(settings.shrink()),
+            starts_per_minute: settings.starts_per_minute,
             clock,
             runtime,
-            state: Mutex::default(),
+            state: Mutex::new(State { own, pools, ..State::default() }),
             changed: Notify::new(),
             ending: TaskTracker::new(),
         })
@@ -147,7 +194,7 @@ impl Pool {
 
     /// True if desktops are kept ready at all.
     pub fn is_used(&self) -> bool {
-        !self.targets.is_empty()
+        self.state.lock().pools.iter().any(Named::is_used)
     }
 
     /// Takes the desktop that has waited longest for a session as `spec` asks for. `is_chosen` is true if the
@@ -156,7 +203,7 @@ impl Pool {
         if !self.is_used() {
             return None;
         }
-        let fits = match shape_for(spec, &self.targets) {
+        let fits = match shape_for(spec, |shape| self.state.lock().keeps(shape)) {
             Ok(_) if is_chosen => Err(Cold::ChosenId),
             fits => fits,
         };
@@ -171,7 +218,14 @@ impl Pool {
     fn take(&self, shape: &Shape, spec: &SessionSpec) -> Result<Waiting, Cold> {
         let mut state = self.state.lock();
         let at = state.waiting.iter().position(|waiting| waiting.shape == *shape);
-        let waiting = at.and_then(|at| state.waiting.get(at)).ok_or(Cold::Empty)?;
+        let Some(waiting) = at.and_then(|at| state.waiting.get(at)) else {
+            let now = self.clock.now();
+            if let Some(pool) = state.pool_of(shape) {
+                pool.figures.missed.add(1);
+                pool.demand.on_miss(pool.bounds, self.shrink, now);
+            }
+            return Err(Cold::Empty);
+        };
         if spec.proxy.is_some() && waiting.desktop.egress().is_none() {
             return Err(Cold::Proxy);
         }
@@ -344,16 +398,20 @@ impl Pool {
     /// Ends the desktops that have waited for too long, those of which there are too many in their shape, and those
     /// whose places `free` does not include.
     fn retire(self: &Arc<Self>, free: usize) {
-        let oldest = self.clock.now() - self.max_age;
+        let now = self.clock.now();
+        let oldest = now - self.max_age;
         let retired = {
             let mut state = self.state.lock();
             let (old, mut young): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut state.waiting).into_iter().partition(|it| it.since <= oldest);
             state.counts.aged += u64::try_from(old.len()).unwrap_or_default();
-            let mut surplus = Vec::new();
-            for target in &self.targets {
-                let is_one = |it: &Waiting| it.shape == target.shape;
-                while young.iter().filter(|it| is_one(it)).count() > target.ready {
+            let (of_pools, mut surplus): (Vec<_>, Vec<_>) =
+                young.into_iter().partition(|it| state.keeps(&it.shape));
+            young = of_pools;
+            for pool in &state.pools {
+                let is_one = |it: &Waiting| it.shape == pool.shape;
+                let wanted = pool.demand.wanted(pool.bounds, self.shrink, now);
+                while young.iter().filter(|it| is_one(it)).count() > wanted {
                     let newest = young.iter().rposition(is_one).unwrap_or_default();
                     surplus.push(young.remove(newest));
                 }
@@ -368,32 +426,58 @@ impl Pool {
         retired.for_each(|waiting| self.end(waiting));
     }
 
-    /// The next time at which a desktop becomes too old, or a pause ends.
+    /// The next time at which the pool may change by itself: a desktop becomes too old, a pause ends, another start
+    /// is allowed, or fewer desktops are wanted.
     fn next_change(&self) -> Option<DateTime<Utc>> {
         let now = self.clock.now();
         let state = self.state.lock();
         let ages = state.waiting.iter().map(|it| it.since + self.max_age);
         let pauses = state.failing.iter().map(|failing| failing.until).chain(state.paused_until);
-        ages.chain(pauses.filter(|until| *until > now)).min()
+        let falls = state.pools.iter();
+        let falls = falls.filter_map(|pool| pool.demand.falls_at(pool.bounds, self.shrink, now));
+        let rate = state.rate.allows_at(self.starts_per_minute, now);
+        ages.chain(pauses.filter(|until| *until > now)).chain(falls).chain(rate).min()
     }
 
     /// The shape of which the smallest part is ready; none while nothing may be started.
     fn wanted(&self) -> Option<Shape> {
         let now = self.clock.now();
         let state = self.state.lock();
-        if state.closed || state.paused_until.is_some_and(|until| until > now) {
+        let is_paused = state.paused_until.is_some_and(|until| until > now);
+        if state.closed || is_paused || state.rate.allows_at(self.starts_per_minute, now).is_some()
+        {
             return None;
         }
-        let ready = |target: &ShapeTarget| {
-            state.waiting.iter().filter(|it| it.shape == target.shape).count()
-        };
         let waits = |shape: &Shape| {
             state.failing.iter().any(|failing| failing.shape == *shape && failing.until > now)
         };
-        let wanted = self.targets.iter();
-        let wanted = wanted.filter(|it| ready(it) < it.ready && !waits(&it.shape));
-        // In thousandths, because the numbers are small.
-        let part = |target: &&ShapeTarget| ready(target) * 1_000 / target.ready.max(1);
-        wanted.min_by_key(part).map(|target| target.shape.clone())
+        let missing = state.pools.iter().filter_map(|pool| {
+            let wanted = pool.demand.wanted(pool.bounds, self.shrink, now);
+            let ready = state.ready(&pool.shape);
+            // In thousandths, because the numbers are small.
+            (ready < wanted && !waits(&pool.shape)).then(|| (ready * 1_000 / wanted, &pool.shape))
+        });
+        missing.min_by_key(|(part, _)| *part).map(|(_, shape)| shape.clone())
+    }
+}
+
+impl State {
+    /// True if desktops of this shape are kept ready.
+    fn keeps(&self, shape: &Shape) -> bool {
+        self.pools.iter().any(|pool| pool.is_used() && pool.shape == *shape)
+    }
+
+    fn pool_of(&mut self, shape: &Shape) -> Option<&mut Named> {
+        self.pools.iter_mut().find(|pool| pool.shape == *shape)
+    }
+
+    /// The number of desktops of a shape that wait.
+    fn ready(&self, shape: &Shape) -> usize {
+        self.waiting.iter().filter(|it| it.shape == *shape).count()
+    }
+
+    /// The figures of the pool of a shape, if it has not ended.
+    fn figures(&mut self, shape: &Shape) -> Option<Arc<Figures>> {
+        self.pool_of(shape).map(|pool| Arc::clone(&pool.figures))
     }
 }

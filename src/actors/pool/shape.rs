@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{DEFAULT, Settings};
 use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::session::{SessionSpec, Size};
 
@@ -14,17 +13,6 @@ pub struct Shape {
     /// The name of the browser's program in `desktop.executables`; none for the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
-}
-
-/// A shape of which desktops are kept ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShapeTarget {
-    /// The name in the settings.
-    pub name: String,
-    /// The shape of the desktops.
-    pub shape: Shape,
-    /// The number that is kept ready.
-    pub ready: usize,
 }
 
 /// The reason for which a session starts cold.
@@ -95,25 +83,6 @@ impl Mark {
     }
 }
 
-impl Settings {
-    /// The shapes of which desktops are kept ready, the default one first.
-    pub fn targets(&self) -> Vec<ShapeTarget> {
-        let size = Size::default();
-        let default = ShapeTarget {
-            name: DEFAULT.to_owned(),
-            shape: Shape { size, executable: None },
-            ready: self.ready,
-        };
-        let others = self.shapes.iter().filter_map(|(name, settings)| {
-            // `greenroom serve` has refused a size that is none.
-            let size = settings.size().ok()?;
-            let shape = Shape { size, executable: settings.executable.clone() };
-            Some(ShapeTarget { name: name.clone(), shape, ready: settings.ready })
-        });
-        std::iter::once(default).chain(others).filter(|target| target.ready > 0).collect()
-    }
-}
-
 /// Returns the settings of a session that a running browser cannot take: it would have to start with them.
 fn needs_a_start(settings: &BrowserSettings) -> bool {
     // Overrides of the user agent and the languages do not reach shared and service workers. All overrides lapse
@@ -146,14 +115,14 @@ fn needs_a_start(settings: &BrowserSettings) -> bool {
         || !policies.is_empty()
 }
 
-/// The shape of the desktop that a session may take.
+/// The shape of the desktop that a session may take. `is_kept` is true for the shapes of which desktops are kept ready.
 ///
 /// # Errors
 ///
 /// The reason for which no running desktop can become what the session asks for.
-pub fn shape_for(spec: &SessionSpec, targets: &[ShapeTarget]) -> Result<Shape, Cold> {
+pub fn shape_for(spec: &SessionSpec, is_kept: impl FnOnce(&Shape) -> bool) -> Result<Shape, Cold> {
     let shape = Shape::of(spec);
-    if !targets.iter().any(|target| target.shape == shape) {
+    if !is_kept(&shape) {
         return Err(Cold::OtherShape);
     }
     if spec.profile.is_some() {
@@ -170,13 +139,13 @@ mod tests {
     use super::*;
     use crate::domain::browser_settings::{ColorScheme, Geolocation};
 
-    fn targets() -> Vec<ShapeTarget> {
-        Settings { ready: 2, ..Settings::default() }.targets()
+    fn is_default(shape: &Shape) -> bool {
+        *shape == Shape { size: Size::default(), executable: None }
     }
 
     #[test]
     fn a_plain_session_fits_the_default_shape() {
-        let shape = shape_for(&SessionSpec::default(), &targets()).unwrap();
+        let shape = shape_for(&SessionSpec::default(), is_default).unwrap();
         assert_eq!(shape, Shape { size: Size::default(), executable: None });
         let mark = Mark { shape: shape.clone(), settings: "0f".to_owned() };
         assert_eq!(Mark::of(&mark.text()), Some(mark));
@@ -192,7 +161,7 @@ mod tests {
             ..BrowserSettings::default()
         };
         let spec = SessionSpec { settings, ..SessionSpec::default() };
-        shape_for(&spec, &targets()).unwrap();
+        shape_for(&spec, is_default).unwrap();
     }
 
     #[test]
@@ -200,13 +169,13 @@ mod tests {
         let with = |settings| SessionSpec { settings, ..SessionSpec::default() };
         let locale = Some("de-DE".to_owned());
         let spec = with(BrowserSettings { locale, ..BrowserSettings::default() });
-        assert_eq!(shape_for(&spec, &targets()), Err(Cold::Settings));
+        assert_eq!(shape_for(&spec, is_default), Err(Cold::Settings));
         let executable = Some("chrome".to_owned());
         let spec = with(BrowserSettings { executable, ..BrowserSettings::default() });
-        assert_eq!(shape_for(&spec, &targets()), Err(Cold::OtherShape));
+        assert_eq!(shape_for(&spec, is_default), Err(Cold::OtherShape));
         let size = Size::new(800, 600).unwrap();
         let spec = SessionSpec { size, ..SessionSpec::default() };
-        assert_eq!(shape_for(&spec, &targets()), Err(Cold::OtherShape));
-        assert_eq!(shape_for(&SessionSpec::default(), &[]), Err(Cold::OtherShape));
+        assert_eq!(shape_for(&spec, is_default), Err(Cold::OtherShape));
+        assert_eq!(shape_for(&SessionSpec::default(), |_| false), Err(Cold::OtherShape));
     }
 }

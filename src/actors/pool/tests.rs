@@ -14,7 +14,10 @@ use crate::domain::session::{SessionStatus, Size, StartKind};
 
 /// A stage whose pool keeps `ready` desktops, with a place for `max_sessions` sessions.
 fn stage(ready: usize, max_sessions: usize) -> (Stage, CancellationToken) {
-    let pool = Settings { ready, max_age_seconds: 600, ..Settings::default() };
+    stage_with(Settings { ready, max_age_seconds: 600, ..Settings::default() }, max_sessions)
+}
+
+fn stage_with(pool: Settings, max_sessions: usize) -> (Stage, CancellationToken) {
     let settings = crate::actors::Settings { max_sessions, ..crate::actors::Settings::default() };
     let stage = Stage::new(Outside { pool, settings, ..Outside::default() });
     let closing = CancellationToken::new();
@@ -285,6 +288,7 @@ async fn failed_starts_are_repeated_ever_more_seldom() {
     sleep(Duration::from_millis(1_500)).await;
     let status = stage.world.pool.status();
     assert_eq!((status.failed, ready(&stage)), (1, 0));
+    assert_eq!(only(&stage).failed, 1);
     assert!(status.paused_until.is_some() && status.last_failure.is_some());
     settle().await;
     assert_eq!(ready(&stage), 1);
@@ -300,4 +304,176 @@ async fn a_pool_that_is_closed_leaves_nothing() {
     stage.world.pool.close().await;
     settle().await;
     assert_eq!((stage.desktops.alive(), stage.world.pool.len()), (0, 0));
+}
+
+/// The only pool of a stage.
+fn only(stage: &Stage) -> ShapeStatus {
+    let shapes = stage.world.pool.status().shapes;
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
+    shapes.into_iter().next().unwrap()
+}
+
+#[actix::test]
+async fn sessions_that_find_none_raise_the_number_until_no_more_come() {
+    pause();
+    let elastic = Settings { ready: 1, maximum: 3, max_age_seconds: 6_000, ..Settings::default() };
+    let (stage, _closing) = stage_with(elastic, 20);
+    settle().await;
+    assert_eq!((only(&stage).wanted, only(&stage).ready), (1, 1));
+    for _ in 0..5 {
+        started(&stage, SessionSpec::default()).await;
+    }
+    settle().await;
+    let pool = only(&stage);
+    assert_eq!((pool.minimum, pool.wanted, pool.ready, pool.maximum), (1, 3, 3, 3));
+    let before = stage.desktops.alive();
+    sleep(Duration::from_secs(250)).await;
+    assert_eq!(ready(&stage), 3, "not yet");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((only(&stage).wanted, ready(&stage)), (2, 2));
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!((only(&stage).wanted, ready(&stage)), (1, 1));
+    assert_eq!(stage.desktops.alive(), before - 2, "they are shut down");
+}
+
+#[actix::test]
+async fn a_pool_without_a_minimum_starts_with_the_first_session_that_needs_it() {
+    pause();
+    let (stage, _closing) = stage_with(Settings { maximum: 1, ..Settings::default() }, 20);
+    settle().await;
+    assert_eq!(ready(&stage), 0);
+    let (_, first) = started(&stage, SessionSpec::default()).await;
+    settle().await;
+    let (_, second) = started(&stage, SessionSpec::default()).await;
+    assert_eq!((first, second), (StartKind::Cold, StartKind::Warm));
+}
+
+#[actix::test]
+async fn no_more_desktops_are_started_in_a_minute_than_the_settings_say() {
+    pause();
+    let slow = Settings { ready: 5, starts_per_minute: 2, ..Settings::default() };
+    let (stage, _closing) = stage_with(slow, 20);
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(ready(&stage), 2);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(ready(&stage), 4);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((ready(&stage), stage.desktops.launched()), (5, 5));
+}
+
+#[actix::test]
+async fn a_pool_knows_what_was_taken_and_missed_and_how_long_it_took() {
+    pause();
+    let (stage, _closing) = stage(1, 10);
+    settle().await;
+    started(&stage, SessionSpec::default()).await;
+    started(&stage, SessionSpec::default()).await;
+    settle().await;
+    let pool = only(&stage);
+    assert_eq!((pool.taken, pool.missed, pool.failed), (1, 1, 0), "{pool:#?}");
+    assert_eq!((pool.figures.fill.snapshot().count, pool.started), (2, 2));
+    let fill = pool.fill_seconds.median.unwrap();
+    assert!((0.5..=2.5).contains(&fill), "each start takes a second: {fill}");
+    let waited = pool.waited_seconds.p95.unwrap();
+    assert!((15.0..=60.0).contains(&waited), "it has waited for 19 seconds: {waited}");
+}
+
+#[actix::test]
+async fn a_pool_is_made_changed_and_ended_at_run_time() {
+    pause();
+    let (stage, _closing) = stage(0, 20);
+    let pool = &stage.world.pool;
+    settle().await;
+    assert!(!pool.is_used() && pool.status().shapes.is_empty());
+    let small = |ready, maximum| {
+        let (width, height) = (800, 600);
+        ShapeSettings { ready, maximum, width, height, executable: None }
+    };
+    let made = pool.put("small".to_owned(), small(2, 4)).await.unwrap();
+    assert_eq!((made.shapes[0].source, made.shapes[0].wanted), (Source::Api, 2));
+    settle().await;
+    let spec = SessionSpec { size: Size::new(800, 600).unwrap(), ..SessionSpec::default() };
+    let (_, start) = started(&stage, spec).await;
+    settle().await;
+    assert_eq!((start, ready(&stage)), (StartKind::Warm, 2));
+    pool.put("small".to_owned(), small(1, 1)).await.unwrap();
+    assert_eq!((ready(&stage), only(&stage).taken), (1, 1), "its figures go on");
+    let taken = pool.put("other".to_owned(), small(1, 1)).await;
+    assert!(matches!(taken, Err(PoolError::ShapeTaken { by }) if by == "small"));
+    let taken = pool.put("other".to_owned(), ShapeSettings::default()).await;
+    assert!(matches!(taken, Err(PoolError::ShapeTaken { by }) if by == "default"));
+    pool.remove("small").await.unwrap();
+    settle().await;
+    assert_eq!((pool.len(), stage.desktops.alive()), (0, 1), "the session goes on");
+    assert!(matches!(pool.remove("small").await, Err(PoolError::Unknown(_))));
+}
+
+#[actix::test]
+async fn a_desktop_that_is_being_started_for_a_pool_that_ends_is_called_off() {
+    pause();
+    let (stage, _closing) = stage(0, 20);
+    let pool = &stage.world.pool;
+    let small = ShapeSettings { width: 800, ..ShapeSettings::default() };
+    pool.put("small".to_owned(), small).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((ready(&stage), pool.len()), (0, 1), "it is being started");
+    pool.remove("small").await.unwrap();
+    settle().await;
+    assert_eq!((pool.len(), stage.desktops.alive()), (0, 0));
+}
+
+#[actix::test]
+async fn a_pool_of_the_settings_has_other_numbers_for_a_while_and_is_never_deleted() {
+    pause();
+    let (stage, _closing) = stage(1, 20);
+    let pool = &stage.world.pool;
+    settle().await;
+    assert!(matches!(pool.remove("default").await, Err(PoolError::InSettings(_))));
+    let numbers = ShapeSettings { ready: 3, ..ShapeSettings::default() };
+    pool.put("default".to_owned(), numbers).await.unwrap();
+    settle().await;
+    assert_eq!((only(&stage).source, ready(&stage)), (Source::Api, 3));
+    let none = ShapeSettings { ready: 0, ..ShapeSettings::default() };
+    pool.put("default".to_owned(), none).await.unwrap();
+    assert_eq!((ready(&stage), only(&stage).maximum), (0, 0), "it is switched off, and shown");
+    pool.remove("default").await.unwrap();
+    settle().await;
+    assert_eq!((only(&stage).source, ready(&stage)), (Source::Settings, 1));
+}
+
+#[actix::test]
+async fn pools_of_the_api_are_bounded_and_outlive_the_server() {
+    let folder = std::env::temp_dir().join(format!("greenroom-pools-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("pools.json");
+    let runtime = Handle::current();
+    let new = || {
+        let (settings, kept) = (Settings::default(), KeptPools::at(file.clone()));
+        Pool::new(&settings, kept, String::new(), Clock::start(), runtime.clone())
+    };
+    let pool = new();
+    for width in 0..50 {
+        let small = ShapeSettings { width: 800 + width, ..ShapeSettings::default() };
+        pool.put(format!("p{width}"), small).await.unwrap();
+    }
+    let small = ShapeSettings { width: 700, ..ShapeSettings::default() };
+    assert!(matches!(pool.put("more".to_owned(), small.clone()).await, Err(PoolError::TooMany)));
+    pool.put("p0".to_owned(), small).await.unwrap();
+    pool.remove("p1").await.unwrap();
+    let next = new();
+    let widths: Vec<_> = next.status().shapes.iter().map(|it| it.width).collect();
+    assert_eq!((widths.len(), widths[0]), (49, 700));
+    // Fields of a later version are ignored.
+    let later = r#"{"later": 1, "pools": {"s": {"ready": 1, "maximum": 0, "width": 800, "height": 600, "later": 2}}}"#;
+    std::fs::write(&file, later).unwrap();
+    assert_eq!(new().status().shapes[0].name, "s");
+    // One that cannot be stored does not come in force.
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(matches!(next.remove("p0").await, Err(PoolError::NotStored(_))));
+    assert_eq!(next.status().shapes.len(), 49);
+    // A file that nothing can read is none.
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(new().status().shapes.len(), 0);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -4,6 +4,7 @@
 //! them has ended. It decides nothing about a session; the session's own actor does.
 
 mod messages;
+mod pools;
 mod routing;
 mod run_messages;
 mod runs;
@@ -27,6 +28,7 @@ pub use self::messages::{
     Undrain,
 };
 pub(in crate::actors) use self::messages::{Gone, Resident};
+pub use self::pools::{DeletePool, PutPool};
 pub use self::run_messages::{
     CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
 };

@@ -15,7 +15,7 @@ pub mod profiles;
 mod retention;
 pub mod suspension;
 
-use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
+use actix_web::web::{ServiceConfig, delete, get, patch, post, put, resource as at};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -30,6 +30,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/admin/leaks", get().to(leaks::show))
         .route("/admin/leaks/fix", post().to(leaks::fix))
         .route("/admin/pool", get().to(pool::show))
+        .service(
+            at("/admin/pool/{name}").route(put().to(pool::put)).route(delete().to(pool::delete)),
+        )
         .route("/admin/profiles/restore", post().to(profiles::begin))
         .service(
             at("/admin/organizations")

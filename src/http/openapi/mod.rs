@@ -19,8 +19,8 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events, explain,
-    extensions, metrics, quotas, runs, sessions, ui_session, webhooks, workflows,
+    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events,
+    explain, extensions, metrics, quotas, runs, sessions, ui_session, webhooks, workflows,
 };
 
 /// The name of the security scheme in the description.
@@ -171,6 +171,8 @@ const VISIBLE: &str = "^[!-~]+$";
         admin::drain::begin,
         admin::drain::show,
         admin::pool::show,
+        admin::pool::put,
+        admin::pool::delete,
         admin::drain::end,
         admin::organizations::create,
         admin::organizations::list,

@@ -73,7 +73,13 @@ families! {
     DB_COMMIT = Histogram "greenroom_database_commit_seconds" [] "Time of transactions of the writer of SQLite, with their commit";
     DB_BATCH = Histogram "greenroom_database_batch_changes" [] "Changes in one transaction of the writer of SQLite";
     POOL_READY = Gauge "greenroom_pool_ready" [] "Browsers that wait for a session";
-    POOL_WANTED = Gauge "greenroom_pool_wanted" [] "Browsers that are kept ready by the settings";
+    POOL_WANTED = Gauge "greenroom_pool_wanted" [] "Browsers that are kept ready now, between the minimum and the maximum of each pool";
+    POOL_MISSING = Gauge "greenroom_pool_missing" ["pool"] "Browsers of a pool that are wanted and not ready: above 0 for long, this server has no room for the demand";
+    POOL_BROWSERS = Gauge "greenroom_pool_browsers" ["pool", "state"] "Browsers of a pool: ready, wanted now, and the minimum and the maximum that may be wanted";
+    POOL_SESSIONS = Counter "greenroom_pool_sessions" ["pool", "outcome"] "Sessions that fit a pool: taken if they got a browser, missed if none was ready";
+    POOL_STARTS = Counter "greenroom_pool_starts" ["pool", "outcome"] "Starts of browsers for a pool: started or failed";
+    POOL_FILL = Histogram "greenroom_pool_fill_seconds" ["pool"] "Time of the starts of browsers for a pool";
+    POOL_WAITED = Histogram "greenroom_pool_waited_seconds" ["pool"] "Time that browsers had waited when a session took them";
     POOL_HITS = Counter "greenroom_pool_hits" [] "Sessions that got a browser of the pool";
     POOL_MISSES = Counter "greenroom_pool_misses" ["reason"] "Sessions whose browser was started for them";
     WEBHOOKS = Gauge "greenroom_webhooks_pending" [] "Messages to clients' servers that are not delivered yet; absent while the database is away";

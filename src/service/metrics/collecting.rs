@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Collected, Sample, Value, catalog};
+use crate::actors::pool::ShapeStatus;
 use crate::actors::views::SessionView;
 use crate::db;
 use crate::domain::session::SessionStatus;
@@ -189,6 +190,32 @@ fn of_pool(all: &mut Collected, core: &Core) {
     let status = core.world.pool.status();
     all.add(catalog::POOL_READY, one(number(status.shapes.iter().map(|it| it.ready).sum())));
     all.add(catalog::POOL_WANTED, one(number(status.shapes.iter().map(|it| it.wanted).sum())));
+    let pools = &status.shapes;
+    let missing = |it: &ShapeStatus| number(it.wanted.saturating_sub(it.ready));
+    all.add(catalog::POOL_MISSING, pools.iter().map(|it| labeled([&it.name], missing(it))));
+    let states = pools.iter().flat_map(|it| {
+        let states = [
+            ("ready", it.ready),
+            ("wanted", it.wanted),
+            ("minimum", it.minimum),
+            ("maximum", it.maximum),
+        ];
+        states.map(|(state, count)| labeled([&it.name, state], number(count)))
+    });
+    all.add(catalog::POOL_BROWSERS, states);
+    let counted = |it: &ShapeStatus, outcomes: [(&str, u64); 2]| {
+        outcomes.map(|(outcome, count)| labeled([&it.name, outcome], Value::Count(count)))
+    };
+    let sessions =
+        pools.iter().flat_map(|it| counted(it, [("taken", it.taken), ("missed", it.missed)]));
+    all.add(catalog::POOL_SESSIONS, sessions);
+    let starts =
+        pools.iter().flat_map(|it| counted(it, [("started", it.started), ("failed", it.failed)]));
+    all.add(catalog::POOL_STARTS, starts);
+    let fill = pools.iter().map(|it| labeled([&it.name], distribution(&it.figures.fill)));
+    all.add(catalog::POOL_FILL, fill);
+    let waited = pools.iter().map(|it| labeled([&it.name], distribution(&it.figures.waited)));
+    all.add(catalog::POOL_WAITED, waited);
     all.add(catalog::POOL_HITS, one(Value::Count(status.warm)));
     let cold = status.cold.iter();
     all.add(
