@@ -60,6 +60,11 @@ pub trait Devtools: fmt::Debug + Send + Sync + 'static {
     fn turn(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// True while a person has control. Does not wait, and records nothing.
+    fn is_held(&self) -> bool {
+        false
+    }
 }
 
 /// A block that is about to begin.

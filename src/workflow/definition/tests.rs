@@ -89,6 +89,16 @@ fn blocks_are_refused_with_block_and_field() {
         json!([{ "block_type": "click", "label": "a", "selector": "react=App" }]),
         &["wd.blocks.0.selector: selector_invalid"],
     );
+    // References live in the connection of an agent.
+    check_blocks(
+        json!([{ "block_type": "click", "label": "a", "selector": "ref=e1", "frame": "ref=e{{ n }}" }]),
+        &["wd.blocks.0.selector: selector_invalid", "wd.blocks.0.frame: selector_invalid"],
+    );
+    let fields = json!({ "x": { "list": "li", "fields": { "y": "ref=e2 >> css=a" } } });
+    check_blocks(
+        json!([{ "block_type": "extract", "label": "a", "fields": fields }]),
+        &["wd.blocks.0.fields: selector_invalid"],
+    );
     check_blocks(
         json!([{ "block_type": "press", "label": "a", "key": "Nope" }]),
         &["wd.blocks.0.key: key_unknown"],

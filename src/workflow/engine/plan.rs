@@ -57,6 +57,6 @@ pub struct Records {
 
 impl Records {
     pub(super) fn wants(self) -> Wants {
-        Wants { har: self.har, console: self.console }
+        Wants { har: self.har, console: self.console, recent: false }
     }
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _, JoinAll, join_all};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::PageError;
-use super::frame::Contexts;
+use super::references::References;
 use super::tabs::{Dialog, Reaction, Tabs};
 use super::watching::{Wants, Watching};
+use super::worlds::Contexts;
 use crate::workflow::definition::block::DialogAnswer;
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
@@ -27,6 +28,9 @@ use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The time limit for a tab to answer the commands sent when it was attached.
 const SET_UP: Duration = Duration::from_secs(2);
+
+/// The time between two looks at who has control, while a dialog of a person is open.
+const LOOKS: Duration = Duration::from_millis(100);
 
 /// The answer given to dialogs until the policy is changed.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +46,8 @@ struct State {
     policy: DialogPolicy,
     /// True if another driver answers the dialogs.
     hands_off: bool,
+    /// The open dialogs that are left to the person who has control, by session.
+    left_open: HashMap<String, Dialog>,
     /// Incremented with every event.
     version: u64,
 }
@@ -51,11 +57,14 @@ struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     contexts: Contexts,
+    references: References,
     wants: Wants,
     /// Extra headers that pages send with every request.
     headers: Map<String, Value>,
     /// Pending answers of newly attached tabs, by session, until an action waits for them.
     set_ups: Mutex<HashMap<String, SetUp>>,
+    /// Notified when a dialog is left to a person.
+    has_left_open: Notify,
 }
 
 /// The answers to the commands sent to a tab when it was attached.
@@ -124,6 +133,7 @@ impl Browser {
             ended: false,
             policy: DialogPolicy::default(),
             hands_off: false,
+            left_open: HashMap::new(),
             version: 0,
         };
         let shared = Arc::new(Shared {
@@ -131,9 +141,11 @@ impl Browser {
             state: Mutex::new(state),
             changed,
             contexts: Contexts::default(),
+            references: References::default(),
             wants,
             headers,
             set_ups: Mutex::default(),
+            has_left_open: Notify::new(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared)));
         let pump = AbortOnDropHandle::new(pump);
@@ -176,18 +188,9 @@ impl Browser {
         if sessions.len() < 2 {
             return;
         }
-        let script =
-            "(document.visibilityState === 'visible' ? 1 : 0) + (document.hasFocus() ? 2 : 0)";
+        let scores = join_all(sessions.iter().map(|session| self.view_score(session))).await;
         let mut best = None;
-        for session in sessions {
-            let params = json!({ "expression": script, "returnByValue": true });
-            let answer = self.call(&session, "Runtime.evaluate", params);
-            let answer = tokio::time::timeout(Duration::from_secs(1), answer).await;
-            let score = answer
-                .ok()
-                .and_then(Result::ok)
-                .and_then(|value| value.pointer("/result/value").and_then(Value::as_u64))
-                .unwrap_or(0);
+        for (score, session) in scores.into_iter().zip(sessions) {
             if best.as_ref().is_none_or(|(most, _session)| score >= *most) {
                 best = Some((score, session));
             }
@@ -197,8 +200,24 @@ impl Browser {
         }
     }
 
+    /// Returns 1 for a tab in view, plus 2 for one with the focus; 0 for one that does
+    /// not answer within 1 s.
+    async fn view_score(&self, session: &str) -> u64 {
+        let script =
+            "(document.visibilityState === 'visible' ? 1 : 0) + (document.hasFocus() ? 2 : 0)";
+        let params = json!({ "expression": script, "returnByValue": true });
+        let answer = self.call(session, "Runtime.evaluate", params);
+        let answer = timeout(Duration::from_secs(1), answer).await.ok().and_then(Result::ok);
+        let score = answer.and_then(|value| value.pointer("/result/value").and_then(Value::as_u64));
+        score.unwrap_or(0)
+    }
+
     pub(super) fn contexts(&self) -> &Contexts {
         &self.shared.contexts
+    }
+
+    pub(super) fn references(&self) -> &References {
+        &self.shared.references
     }
 
     /// Sends a command to the browser itself, which answers within 30 s or not at all.
@@ -231,6 +250,11 @@ impl Browser {
         Ok(answer?)
     }
 
+    /// Sends a command whose answer is not needed.
+    pub(super) fn send(&self, session: &str, method: &str, params: Value) {
+        self.shared.send(session, method, params);
+    }
+
     /// Waits until a tab has answered the commands sent when it was attached. The browser carries
     /// over into the next page's renderer only what this page's renderer has confirmed. A navigation
     /// that overtakes the answers would lose the events of the next page's first moments.
@@ -241,6 +265,12 @@ impl Browser {
             // A page that hangs must not block a navigation of its tab.
             tracing::debug!(session, "a tab did not answer; it is used as it is");
         }
+    }
+
+    /// True if the connection to the browser has ended, so that every further call fails.
+    pub fn is_disconnected(&self) -> bool {
+        self.catch_up();
+        self.shared.state.lock().ended
     }
 
     /// Returns the session of the current tab.
@@ -329,7 +359,7 @@ impl Browser {
         self.shared.state.lock().policy = DialogPolicy { answer, text };
     }
 
-    /// Returns the dialogs answered since the last call.
+    /// Returns the dialogs opened since the last call.
     pub fn take_dialogs(&self) -> Vec<Dialog> {
         self.catch_up();
         self.edit(|tabs| std::mem::take(&mut tabs.dialogs))
@@ -412,8 +442,26 @@ async fn in_time(
     Ok(answer.map_err(late)??)
 }
 
-/// Applies events as they arrive, so that a dialog is answered while an action waits for it.
+/// Applies events as they arrive, so that a dialog is answered while an action waits for it, and
+/// answers the dialogs that a person has left open. Ends with the connection.
 async fn pump(shared: Arc<Shared>) {
+    tokio::select! {
+        () = apply_events(&shared) => (),
+        () = answer_after_takeover(&shared) => (),
+    }
+}
+
+/// Answers dialogs that are still open when a person returns control.
+async fn answer_after_takeover(shared: &Shared) {
+    loop {
+        shared.has_left_open.notified().await;
+        while shared.is_left_open() {
+            tokio::time::sleep(LOOKS).await;
+        }
+    }
+}
+
+async fn apply_events(shared: &Shared) {
     poll_fn(|context| {
         let mut state = shared.state.lock();
         // A bounded batch, so that a busy page leaves room for others on this thread.
@@ -446,22 +494,65 @@ impl Shared {
             && let Some(session) = event.params.get("sessionId").and_then(Value::as_str)
         {
             self.set_ups.lock().remove(session);
+            self.contexts.detached(session);
+            state.left_open.remove(session);
+        }
+        if event.method == "Page.javascriptDialogClosed"
+            && let Some(session) = &event.session
+        {
+            state.left_open.remove(session);
+        }
+        // A frame that is swapped goes on in another process.
+        if event.method == "Page.frameDetached"
+            && event.params.get("reason").and_then(Value::as_str) == Some("remove")
+            && let Some(frame) = event.params.get("frameId").and_then(Value::as_str)
+        {
+            self.contexts.replaced(frame);
+        }
+        if event.method == "Page.frameNavigated"
+            && let Some(frame) = event.params.pointer("/frame/id").and_then(Value::as_str)
+        {
+            self.contexts.replaced(frame);
         }
         match state.tabs.take_up(event) {
             None => (),
             Some(Reaction::Dialog { .. }) if state.hands_off => (),
             Some(Reaction::SetUp { session, frame }) => self.set_up(&session, frame),
+            Some(Reaction::Dialog { session, dialog }) if self.devtools.is_held() => {
+                state.left_open.insert(session, dialog);
+                self.has_left_open.notify_one();
+            }
             Some(Reaction::Dialog { session, dialog }) => {
-                let policy = &state.policy;
-                let leaving = dialog.kind == "beforeunload";
-                let accept = leaving || policy.answer == DialogAnswer::Accept;
-                let mut params = json!({ "accept": accept });
-                if let (Some(text), Some(object)) = (&policy.text, params.as_object_mut()) {
-                    object.insert("promptText".to_owned(), Value::from(text.as_str()));
-                }
-                self.send(&session, "Page.handleJavaScriptDialog", params);
+                self.answer(&session, &dialog, &state.policy);
             }
         }
+    }
+
+    /// Answers the dialogs left open by a person who has returned control. True if a person still
+    /// has control and an open dialog.
+    fn is_left_open(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.left_open.is_empty() {
+            return false;
+        }
+        if self.devtools.is_held() {
+            return true;
+        }
+        for (session, dialog) in std::mem::take(&mut state.left_open) {
+            self.answer(&session, &dialog, &state.policy);
+        }
+        false
+    }
+
+    /// Answers a dialog by the policy.
+    fn answer(&self, session: &str, dialog: &Dialog, policy: &DialogPolicy) {
+        let leaving = dialog.kind == "beforeunload";
+        let accept = leaving || policy.answer == DialogAnswer::Accept;
+        let mut params = json!({ "accept": accept });
+        if let (Some(text), Some(object)) = (&policy.text, params.as_object_mut()) {
+            object.insert("promptText".to_owned(), Value::from(text.as_str()));
+        }
+        self.send(session, "Page.handleJavaScriptDialog", params);
     }
 
     /// Sends a command whose answer is not needed. It is sent when `call` returns.
@@ -487,14 +578,14 @@ impl Shared {
         if !frame {
             commands.push(enable("Inspector.enable"));
         }
-        if !frame || self.wants.har || !self.headers.is_empty() {
+        if !frame || self.wants.har || self.wants.recent || !self.headers.is_empty() {
             commands.push(enable("Network.enable"));
         }
         if !self.headers.is_empty() {
             let headers = json!({ "headers": self.headers });
             commands.push(("Network.setExtraHTTPHeaders", headers));
         }
-        if self.wants.console {
+        if self.wants.console || self.wants.recent {
             commands.extend([enable("Runtime.enable"), enable("Log.enable")]);
         }
         commands.push(enable("Runtime.runIfWaitingForDebugger"));

@@ -3,7 +3,6 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use super::watching::at;
 use crate::workflow::host::DevtoolsEvent;
 
 /// The maximum size of the text, in bytes.
@@ -32,40 +31,14 @@ impl Console {
     }
 
     pub(super) fn take_up(&mut self, event: &DevtoolsEvent) {
-        let params = &event.params;
-        let text = |pointer: &str| params.pointer(pointer).and_then(Value::as_str);
-        let number = |pointer: &str| params.pointer(pointer).and_then(Value::as_f64);
-        match event.method.as_str() {
-            "Runtime.consoleAPICalled" => {
-                let arguments = params.get("args").and_then(Value::as_array);
-                let said: Vec<_> = arguments.into_iter().flatten().map(shown).collect();
-                let place = place(
-                    text("/stackTrace/callFrames/0/url"),
-                    number("/stackTrace/callFrames/0/lineNumber"),
-                );
-                let level = text("/type").unwrap_or("log");
-                self.line(number("/timestamp"), level, &said.join(" "), &place);
-            }
-            "Runtime.exceptionThrown" => {
-                let said = text("/exceptionDetails/exception/description")
-                    .or_else(|| text("/exceptionDetails/text"))
-                    .unwrap_or("an exception");
-                let place =
-                    place(text("/exceptionDetails/url"), number("/exceptionDetails/lineNumber"));
-                self.line(number("/timestamp"), "exception", said, &place);
-            }
-            "Log.entryAdded" => {
-                let place = place(text("/entry/url"), number("/entry/lineNumber"));
-                let level = text("/entry/level").unwrap_or("info");
-                let said = text("/entry/text").unwrap_or_default();
-                self.line(number("/entry/timestamp"), level, said, &place);
-            }
-            _ => (),
+        if let Some(line) = read(event) {
+            self.line(&line);
         }
     }
 
-    fn line(&mut self, milliseconds: Option<f64>, level: &str, said: &str, place: &str) {
-        let time = milliseconds.and_then(|time| at(time / 1000.0)).unwrap_or(self.since);
+    fn line(&mut self, line: &Line<'_>) {
+        let Line { time, level, text: said, place } = line;
+        let time = time.unwrap_or(self.since);
         if time < self.since {
             return;
         }
@@ -75,7 +48,57 @@ impl Console {
         }
         let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let said = said.replace('\n', "\n    ");
+        let place = if place.is_empty() { String::new() } else { format!(" ({place})") };
         self.text.push_str(&format!("{time} [{level}] {said}{place}\n"));
+    }
+}
+
+/// A message on the console of a page.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) time: Option<DateTime<Utc>>,
+    pub(super) level: &'a str,
+    pub(super) text: String,
+    /// The place in the source, as in `http://a/b.js:5`; empty if there is none.
+    pub(super) place: String,
+}
+
+/// Returns the message in an event, if there is one.
+pub(super) fn read(event: &DevtoolsEvent) -> Option<Line<'_>> {
+    let params = &event.params;
+    let text = |pointer: &str| params.pointer(pointer).and_then(Value::as_str);
+    let number = |pointer: &str| params.pointer(pointer).and_then(Value::as_f64);
+    let time = |pointer: &str| number(pointer).and_then(|time| at(time / 1000.0));
+    match event.method.as_str() {
+        "Runtime.consoleAPICalled" => {
+            let arguments = params.get("args").and_then(Value::as_array);
+            let said: Vec<_> = arguments.into_iter().flatten().map(shown).collect();
+            Some(Line {
+                time: time("/timestamp"),
+                level: text("/type").unwrap_or("log"),
+                text: said.join(" "),
+                place: place(
+                    text("/stackTrace/callFrames/0/url"),
+                    number("/stackTrace/callFrames/0/lineNumber"),
+                ),
+            })
+        }
+        "Runtime.exceptionThrown" => {
+            let said = text("/exceptionDetails/exception/description")
+                .or_else(|| text("/exceptionDetails/text"))
+                .unwrap_or("an exception");
+            let place =
+                place(text("/exceptionDetails/url"), number("/exceptionDetails/lineNumber"));
+            let (time, text) = (time("/timestamp"), said.to_owned());
+            Some(Line { time, level: "exception", text, place })
+        }
+        "Log.entryAdded" => Some(Line {
+            time: time("/entry/timestamp"),
+            level: text("/entry/level").unwrap_or("info"),
+            text: text("/entry/text").unwrap_or_default().to_owned(),
+            place: place(text("/entry/url"), number("/entry/lineNumber")),
+        }),
+        _ => None,
     }
 }
 
@@ -96,10 +119,16 @@ fn shown(argument: &Value) -> String {
 /// Formats a source location. DevTools counts lines from 0.
 fn place(url: Option<&str>, line: Option<f64>) -> String {
     match (url.filter(|url| !url.is_empty()), line) {
-        (Some(url), Some(line)) => format!(" ({url}:{})", line + 1.0),
-        (Some(url), None) => format!(" ({url})"),
+        (Some(url), Some(line)) => format!("{url}:{}", line + 1.0),
+        (Some(url), None) => url.to_owned(),
         (None, _) => String::new(),
     }
+}
+
+/// Converts seconds since 1970 to a time.
+pub(super) fn at(seconds: f64) -> Option<DateTime<Utc>> {
+    let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    DateTime::UNIX_EPOCH.checked_add_signed(chrono::Duration::from_std(since).ok()?)
 }
 
 #[cfg(test)]

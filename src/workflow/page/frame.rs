@@ -1,14 +1,14 @@
 //! Frames of a page: where scripts run and elements are found.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::error::line;
 use super::locator::Locator;
+use super::seeking::{Queries, refuse_reference};
+use super::worlds::{Answer, Frame, Miss, gone};
 use super::{Browser, PageError};
 
 const INJECTED: &str = include_str!("injected.js");
@@ -16,19 +16,6 @@ const INJECTED: &str = include_str!("injected.js");
 const GRACE: Duration = Duration::from_secs(2);
 /// The time limit for a script that does not wait.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A frame of a page.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Frame {
-    /// The session of the process that renders the frame.
-    pub(super) session: String,
-    /// The DevTools id of the frame.
-    pub(super) id: String,
-}
-
-/// The isolated worlds created so far, by frame.
-#[derive(Debug, Default)]
-pub(super) struct Contexts(Mutex<HashMap<Frame, i64>>);
 
 /// An element, and the time to wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -41,74 +28,6 @@ pub struct Target<'a> {
     pub timeout: Duration,
 }
 
-/// The answer of the script in the page.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Answer {
-    pub(super) ok: bool,
-    #[serde(default)]
-    pub(super) reason: String,
-    /// The point in CSS pixels, relative to the frame's viewport.
-    #[serde(default)]
-    pub(super) x: f64,
-    #[serde(default)]
-    pub(super) y: f64,
-    #[serde(default)]
-    pub(super) left: f64,
-    #[serde(default)]
-    pub(super) top: f64,
-    #[serde(default)]
-    pub(super) missed: bool,
-    #[serde(default)]
-    pub(super) typed: bool,
-    #[serde(default)]
-    pub(super) empty: bool,
-    #[serde(default)]
-    pub(super) values: Vec<String>,
-    #[serde(default)]
-    pub(super) value: Value,
-}
-
-/// The reason why a script gave no value: the document is gone, or an error that waiting does not
-/// change.
-enum Miss {
-    Gone,
-    Failed(PageError),
-}
-
-fn gone(error: &PageError) -> bool {
-    const SIGNS: &[&str] = &[
-        "Cannot find context",
-        "context was destroyed",
-        "navigated or closed",
-        "Session with given id not found",
-        "No frame for given id",
-        "No frame with given id",
-        "Frame with the given id was not found",
-        "Could not find node",
-        "No node with given id",
-        "Cannot find object",
-        "Could not find object",
-    ];
-    match error {
-        PageError::Refused { message, .. } => SIGNS.iter().any(|sign| message.contains(sign)),
-        PageError::Disconnected
-        | PageError::Crashed
-        | PageError::Closed
-        | PageError::Navigation { .. }
-        | PageError::Timeout { .. }
-        | PageError::NotReady { .. }
-        | PageError::Unfit { .. }
-        | PageError::Selector(_)
-        | PageError::Script(_) => false,
-    }
-}
-
-impl From<PageError> for Miss {
-    fn from(error: PageError) -> Self {
-        if gone(&error) { Self::Gone } else { Self::Failed(error) }
-    }
-}
-
 /// Converts a thrown exception to an error.
 fn thrown(details: &Value) -> PageError {
     let class = details.pointer("/exception/className").and_then(Value::as_str);
@@ -117,14 +36,12 @@ fn thrown(details: &Value) -> PageError {
     let text =
         details.get("text").and_then(Value::as_str).unwrap_or("the script threw an exception");
     let message = description.map(str::to_owned).or(value).unwrap_or_else(|| text.to_owned());
-    let message: String = message.lines().next().unwrap_or_default().chars().take(500).collect();
+    let message = message.lines().next().unwrap_or_default();
+    // A long selector in the message comes before these words.
     let selector = class == Some("DOMException")
         && (message.contains("not a valid selector") || message.contains("not a valid XPath"));
+    let message = line(message);
     if selector { PageError::Selector(message) } else { PageError::Script(message) }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Browser {
@@ -136,33 +53,39 @@ impl Browser {
     }
 
     async fn context(&self, frame: &Frame) -> Result<i64, PageError> {
-        let known = self.contexts().0.lock().get(frame).copied();
-        if let Some(context) = known {
-            return Ok(context);
+        self.world(frame).await.map(|(context, _document)| context)
+    }
+
+    /// Returns the isolated world of a frame: its execution context, and its object for the document.
+    pub(super) async fn world(&self, frame: &Frame) -> Result<(i64, String), PageError> {
+        let known = self.contexts().get(frame);
+        if let Some(world) = known {
+            return Ok(world);
         }
         let params = json!({ "frameId": frame.id, "worldName": "greenroom" });
         let made = self.call(&frame.session, "Page.createIsolatedWorld", params).await?;
         let context = made.get("executionContextId").and_then(Value::as_i64).unwrap_or_default();
-        let params = json!({ "expression": INJECTED, "contextId": context, "returnByValue": true });
+        let params = json!({ "expression": INJECTED, "contextId": context });
         let answer = self.call(&frame.session, "Runtime.evaluate", params).await?;
         if let Some(details) = answer.get("exceptionDetails") {
             return Err(thrown(details));
         }
-        self.contexts().0.lock().insert(frame.clone(), context);
-        Ok(context)
+        let document = answer.pointer("/result/objectId").and_then(Value::as_str);
+        let world = (context, document.unwrap_or_default().to_owned());
+        self.contexts().set(frame, world.clone());
+        Ok(world)
     }
 
-    /// Calls `function` once in the isolated world of a frame.
-    async fn attempt(
+    /// Calls `function` once in the isolated world of a frame. The arguments have
+    /// the form of `Runtime.CallArgument`.
+    pub(super) async fn attempt(
         &self,
         frame: &Frame,
         function: &str,
-        arguments: &[Value],
+        arguments: Vec<Value>,
         by_value: bool,
     ) -> Result<Value, Miss> {
         let context = self.context(frame).await?;
-        let arguments: Vec<Value> =
-            arguments.iter().map(|value| json!({ "value": value })).collect();
         let params = json!({
             "functionDeclaration": function,
             "executionContextId": context,
@@ -174,23 +97,32 @@ impl Browser {
         let answer = self.slow_call(&frame.session, "Runtime.callFunctionOn", params).await;
         let answer = answer.map_err(Miss::from).inspect_err(|miss| {
             if matches!(miss, Miss::Gone) {
-                self.contexts().0.lock().remove(frame);
+                self.contexts().forget(frame);
             }
         })?;
         if let Some(details) = answer.get("exceptionDetails") {
-            return Err(Miss::Failed(thrown(details)));
+            let error = thrown(details);
+            // Another process counts its contexts from the beginning: this one is another world.
+            if matches!(&error, PageError::Script(said) if said.contains("greenroom is not defined"))
+            {
+                self.contexts().forget(frame);
+                return Err(Miss::Gone);
+            }
+            return Err(Miss::Failed(error));
         }
         let result = answer.get("result").cloned().unwrap_or_default();
         Ok(if by_value { result.get("value").cloned().unwrap_or_default() } else { result })
     }
 
-    /// Calls `function` of the injected script until it gives a value or the time is over. The call
-    /// is repeated in each new document of the frame.
+    /// Calls a method of the injected script until it gives a value or the time is over. Its first
+    /// argument is `sought`, which may contain locators; `arguments` gives the others, from the
+    /// milliseconds left. The call is repeated in each new document of the frame.
     pub(super) async fn in_frame(
         &self,
         target: Target<'_>,
-        function: &str,
-        arguments: impl Fn(u64) -> Vec<Value>,
+        method: &str,
+        sought: &Value,
+        arguments: impl Fn(u64) -> Vec<Value> + Sync,
     ) -> Result<(Frame, Answer), PageError> {
         let deadline = Instant::now() + target.timeout;
         let late = |reason: &str| PageError::NotReady {
@@ -200,17 +132,14 @@ impl Browser {
         };
         loop {
             let work = async {
-                let frame = self.frame(target.frames, deadline, target.timeout).await?;
-                let left = deadline.saturating_duration_since(Instant::now());
-                let arguments = arguments(milliseconds(left));
-                let value = self.attempt(&frame, function, &arguments, true).await?;
-                Ok::<_, Miss>((frame, value))
+                let frame = self.frame_for(sought, target.frames, deadline, target.timeout).await?;
+                let answer = self.seek(&frame, method, sought, &arguments, deadline).await?;
+                Ok::<_, Miss>((frame, answer))
             };
             match timeout_at(deadline + GRACE, work).await {
                 Err(_elapsed) => return Err(late("the page does not respond")),
                 Ok(Err(Miss::Failed(error))) => return Err(error),
-                Ok(Ok((frame, value))) => {
-                    let answer: Answer = serde_json::from_value(value).unwrap_or_default();
+                Ok(Ok((frame, answer))) => {
                     if answer.ok {
                         return Ok((frame, answer));
                     }
@@ -226,7 +155,7 @@ impl Browser {
 
     /// Waits until an execution context may have been destroyed, for 50 ms at most. None once the
     /// deadline has passed.
-    async fn next_document(&self, deadline: Instant) -> Option<()> {
+    pub(super) async fn next_document(&self, deadline: Instant) -> Option<()> {
         if Instant::now() >= deadline {
             return None;
         }
@@ -234,6 +163,26 @@ impl Browser {
         let moment = deadline.min(Instant::now() + Duration::from_millis(50));
         self.until(moment, |tabs| (tabs.contexts != seen).then_some(())).await;
         Some(())
+    }
+
+    /// Returns the frame in which `sought` is to be found: that of its references, or the one at the
+    /// end of a path of frame locators.
+    async fn frame_for(
+        &self,
+        sought: &Value,
+        frames: &[String],
+        deadline: Instant,
+        whole: Duration,
+    ) -> Result<Frame, Miss> {
+        let queries = Queries::number(&mut sought.clone());
+        let Some(frame) = self.frame_of(&queries)? else {
+            return self.frame(frames, deadline, whole).await;
+        };
+        if !frames.is_empty() {
+            let reason = "a reference needs no frame: it is found in its own";
+            return Err(Miss::Failed(PageError::Selector(reason.to_owned())));
+        }
+        Ok(frame)
     }
 
     /// Resolves a path of frame locators, starting at the main frame.
@@ -246,11 +195,9 @@ impl Browser {
         let mut frame = self.main_frame()?;
         for selector in frames {
             let locator = Locator::parse(selector).map_err(|error| Miss::Failed(error.into()))?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let arguments = [json!(locator), json!(["attached"]), json!(milliseconds(left))];
-            let ready = "(...args) => greenroom.ready(...args)";
-            let value = self.attempt(&frame, ready, &arguments, true).await?;
-            let answer: Answer = serde_json::from_value(value).unwrap_or_default();
+            refuse_reference(&locator)?;
+            let arguments = |left| vec![json!(["attached"]), json!(left)];
+            let answer = self.seek(&frame, "ready", &json!(locator), &arguments, deadline).await?;
             let refused = |reason: String| {
                 Miss::Failed(PageError::NotReady {
                     selector: selector.clone(),
@@ -266,10 +213,15 @@ impl Browser {
             let node = self.call(&frame.session, "DOM.describeNode", params).await?;
             let id = node.pointer("/node/frameId").and_then(Value::as_str);
             let id = id.ok_or_else(|| refused("the element is not a frame".to_owned()))?;
-            let session = self.with(|tabs| tabs.frames.get(id).cloned());
-            frame = Frame { session: session.unwrap_or(frame.session), id: id.to_owned() };
+            frame = self.inner_frame(&frame, id);
         }
         Ok(frame)
+    }
+
+    /// Returns the frame of an id within another, which may have a process of its own.
+    pub(super) fn inner_frame(&self, around: &Frame, id: &str) -> Frame {
+        let session = self.with(|tabs| tabs.frames.get(id).cloned());
+        Frame { session: session.unwrap_or_else(|| around.session.clone()), id: id.to_owned() }
     }
 
     /// Returns the DevTools object id of the element that the script in the frame holds.
@@ -291,16 +243,26 @@ impl Browser {
         target: Target<'_>,
         wants: &[&str],
     ) -> Result<(Frame, Answer), PageError> {
-        let locator = Locator::parse(target.selector)?;
-        let function = "(...args) => greenroom.ready(...args)";
+        let locator = json!(Locator::parse(target.selector)?);
         loop {
             let ready = self
-                .in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
-                .await?;
-            if !self.waited_for_takeover().await {
-                return Ok(ready);
+                .in_frame(target, "ready", &locator, |left| vec![json!(wants), json!(left)])
+                .await;
+            match ready {
+                Ok(ready) => {
+                    if !self.waited_for_takeover().await {
+                        return Ok(ready);
+                    }
+                    // The element may no longer be ready after a person had control.
+                }
+                Err(error @ PageError::NotReady { .. }) => {
+                    if !self.waited_for_takeover().await {
+                        return Err(error);
+                    }
+                    // A page does not respond while a dialog of the person is open.
+                }
+                Err(error) => return Err(error),
             }
-            // The element may no longer be ready after a person had control.
         }
     }
 
@@ -314,6 +276,7 @@ impl Browser {
         arguments: &[Value],
     ) -> Result<Answer, PageError> {
         let function = format!("(...args) => greenroom.{method}(...args)");
+        let arguments = arguments.iter().map(|value| json!({ "value": value })).collect();
         let work = self.attempt(frame, &function, arguments, true);
         let late = |_elapsed| PageError::Unfit {
             selector: selector.to_owned(),
@@ -337,19 +300,20 @@ impl Browser {
     /// Waits until an element has the given state.
     pub async fn wait_for_state(&self, target: Target<'_>, state: &str) -> Result<(), PageError> {
         let locator = Locator::parse(target.selector)?;
-        let function = "(...args) => greenroom.state(...args)";
-        self.in_frame(target, function, |left| vec![json!(locator), json!(state), json!(left)])
-            .await
-            .map(|_found| ())
+        // An element that is removed is what the caller waits for, and not an error.
+        let goes = ["detached", "hidden"].contains(&state)
+            && locator.reference().is_some_and(|reference| self.referent(reference).is_ok());
+        let arguments = |left| vec![json!(state), json!(left)];
+        match self.in_frame(target, "state", &json!(locator), arguments).await {
+            Err(PageError::StaleReference { .. }) if goes => Ok(()),
+            found => found.map(|_found| ()),
+        }
     }
 
     /// Waits until the page shows the text.
     pub async fn wait_for_text(&self, target: Target<'_>) -> Result<(), PageError> {
-        let function = "(...args) => greenroom.text(...args)";
-        let text = target.selector;
-        self.in_frame(target, function, |left| vec![json!(text), json!(left)])
-            .await
-            .map(|_found| ())
+        let text = json!(target.selector);
+        self.in_frame(target, "text", &text, |left| vec![json!(left)]).await.map(|_found| ())
     }
 
     /// Reads values described like [`Field`](crate::workflow::definition::extract::Field), with
@@ -360,9 +324,8 @@ impl Browser {
         field: &Value,
         optional: bool,
     ) -> Result<Value, PageError> {
-        let function = "(...args) => greenroom.extract(...args)";
-        let arguments = |left| vec![field.clone(), json!(left), json!(optional)];
-        let (_frame, answer) = self.in_frame(target, function, arguments).await?;
+        let arguments = |left| vec![json!(left), json!(optional)];
+        let (_frame, answer) = self.in_frame(target, "extract", field, arguments).await?;
         Ok(answer.value)
     }
 
@@ -374,13 +337,12 @@ impl Browser {
         frames: &[String],
         deadline: Instant,
     ) -> Result<Value, PageError> {
-        let locator = selector.map(Locator::parse).transpose()?;
+        let locator = json!(selector.map(Locator::parse).transpose()?);
         let after = deadline.saturating_duration_since(Instant::now());
         loop {
             let work = async {
-                let frame = self.frame(frames, deadline, after).await?;
-                let function = "(steps) => greenroom.facts(steps)";
-                self.attempt(&frame, function, &[json!(locator)], true).await
+                let frame = self.frame_for(&locator, frames, deadline, after).await?;
+                self.seek_once(&frame, "facts", &locator).await
             };
             let what = "the page did not respond".to_owned();
             match timeout_at(deadline + GRACE, work).await {
@@ -450,7 +412,7 @@ impl Browser {
         let answer = self.call(&frame.session, "Runtime.evaluate", params).await;
         let answer = match answer {
             Err(error) if gone(&error) => {
-                self.contexts().0.lock().remove(frame);
+                self.contexts().forget(frame);
                 let context = self.context(frame).await?;
                 let params = json!({ "expression": "document", "contextId": context });
                 self.call(&frame.session, "Runtime.evaluate", params).await?

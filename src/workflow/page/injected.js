@@ -2,7 +2,7 @@
 // `steps` is a locator as `locator.rs` writes it. Functions that wait resolve with a value also
 // when the time is over, so that the reason reaches the caller.
 (() => {
-  if (globalThis.greenroom) return true;
+  if (globalThis.greenroom) return document;
   const squash = (text) => (text || "").replace(/\s+/g, " ").trim();
   const matches = (found, wanted, exact) =>
     exact ? squash(found) === squash(wanted)
@@ -46,94 +46,37 @@
     if (own) texts.push(own);
     return texts;
   }
-  const INPUT_ROLES = {
-    button: "button", submit: "button", reset: "button", image: "button", checkbox: "checkbox",
-    radio: "radio", range: "slider", number: "spinbutton", search: "searchbox", text: "textbox",
-    email: "textbox", tel: "textbox", url: "textbox", password: "textbox",
-  };
-  const TAG_ROLES = {
-    ARTICLE: "article", ASIDE: "complementary", BUTTON: "button", DIALOG: "dialog", FIELDSET: "group",
-    FIGURE: "figure", FOOTER: "contentinfo", FORM: "form", H1: "heading", H2: "heading", H3: "heading",
-    H4: "heading", H5: "heading", H6: "heading", HEADER: "banner", HR: "separator", LI: "listitem",
-    MAIN: "main", NAV: "navigation", OL: "list", UL: "list", OPTION: "option", OUTPUT: "status",
-    P: "paragraph", PROGRESS: "progressbar", METER: "meter", TABLE: "table", TBODY: "rowgroup",
-    THEAD: "rowgroup", TFOOT: "rowgroup", TD: "cell", TR: "row", TEXTAREA: "textbox", SUMMARY: "button",
-  };
-  function role(element) {
-    const given = (element.getAttribute("role") || "").trim().split(/\s+/)[0];
-    if (given) return given;
-    switch (element.tagName) {
-      case "A": case "AREA": return element.hasAttribute("href") ? "link" : null;
-      case "IMG": return element.getAttribute("alt") === "" ? "presentation" : "img";
-      case "INPUT": return INPUT_ROLES[element.type] || null;
-      case "SELECT": return element.multiple || element.size > 1 ? "listbox" : "combobox";
-      case "TH": return element.scope === "row" ? "rowheader" : "columnheader";
-      case "SECTION": return name(element) ? "region" : null;
-      default: return TAG_ROLES[element.tagName] || null;
-    }
-  }
-  const NAMED_BY_CONTENT = new Set(["button", "cell", "checkbox", "columnheader", "gridcell", "heading",
-    "link", "listitem", "menuitem", "menuitemcheckbox", "menuitemradio", "option", "radio", "row",
-    "rowheader", "switch", "tab", "tooltip", "treeitem"]);
-  function content(element) {
-    let text = "";
-    for (const node of element.childNodes) {
-      if (node.nodeType === Node.TEXT_NODE) text += node.data;
-      else if (node.nodeType === Node.ELEMENT_NODE && node.getAttribute("aria-hidden") !== "true") {
-        text += " " + (node.getAttribute("aria-label") || node.getAttribute("alt") || content(node)) + " ";
-      }
-    }
-    return text;
-  }
-  function name(element) {
-    const ids = (element.getAttribute("aria-labelledby") || "").split(/\s+/).filter(Boolean);
-    const by = ids.map((id) => element.getRootNode().getElementById?.(id)?.textContent || "").join(" ");
-    if (squash(by)) return squash(by);
-    const own = element.getAttribute("aria-label");
-    if (squash(own)) return squash(own);
-    if (element.labels?.length) return squash([...element.labels].map((label) => label.textContent).join(" "));
-    if (element.tagName === "INPUT" && ["button", "submit", "reset"].includes(element.type)) {
-      return squash(element.value || (element.type === "submit" ? "Submit" : element.type === "reset" ? "Reset" : ""));
-    }
-    const alt = element.getAttribute("alt");
-    if (squash(alt)) return squash(alt);
-    if (element.tagName === "FIELDSET") return squash(element.querySelector("legend")?.textContent);
-    if (element.tagName === "TABLE") return squash(element.querySelector("caption")?.textContent) || squash(element.title);
-    const given = element.getAttribute("role");
-    const tag = given ? given.split(/\s+/)[0] : element.tagName === "SECTION" ? null : role(element);
-    if (NAMED_BY_CONTENT.has(tag)) {
-      const text = squash(content(element));
-      if (text) return text;
-    }
-    return squash(element.title) || squash(element.getAttribute("placeholder"));
-  }
   const enabled = (element) =>
     !(element.closest('[aria-disabled="true"]') || element.matches(":disabled"));
   const checked = (element) =>
     "checked" in element && element.tagName === "INPUT" ? element.checked
       : element.getAttribute("aria-checked") === "true";
-  function holds(element, { name: key, value, exact }) {
-    const yes = value !== "false";
-    const aria = (attribute) => (element.getAttribute(attribute) === "true") === yes;
-    switch (key) {
-      case "name": return matches(name(element), value, exact);
-      case "checked": return checked(element) === yes;
-      case "disabled": return !enabled(element) === yes;
-      case "selected": return (element.selected ?? element.getAttribute("aria-selected") === "true") === yes;
-      case "expanded": return aria("aria-expanded");
-      case "pressed": return aria("aria-pressed");
-      case "level": return (element.getAttribute("aria-level") || element.tagName.replace(/^H(?=\d$)/, "")) === value;
-      default: return true;
-    }
-  }
-  function hiddenFromUsers(element) {
-    return element.closest('[aria-hidden="true"]') !== null || !shown(element);
-  }
-  // Laid out at all: roles of what is not rendered do not count.
   function shown(element) {
     return element.checkVisibility ? element.checkVisibility({ visibilityProperty: true }) : true;
   }
-  function one(root, { engine, body, exact, conditions }) {
+  const above = (node) => node.assignedSlot || node.parentElement || node.getRootNode()?.host || null;
+  function inOrder(found) {
+    if (found.size < 2) return [...found].filter((element) => element.isConnected);
+    return [...walk(document)].filter((element) => found.has(element));
+  }
+  // True if an element belongs to another: as its descendant, or by `aria-owns`.
+  function within(element, root) {
+    if (root === document) return true;
+    const owners = new Map();
+    for (const owner of document.querySelectorAll("[aria-owns]")) {
+      for (const id of owner.getAttribute("aria-owns").split(/\s+/).filter(Boolean)) owners.set(id, owner);
+    }
+    const seen = new Set();
+    const open = [element];
+    while (open.length) {
+      const node = open.pop();
+      const around = [above(node), owners.get(node.id)].filter((other) => other && !seen.has(other));
+      if (around.includes(root)) return true;
+      for (const other of around) { seen.add(other); open.push(other); }
+    }
+    return false;
+  }
+  function one(root, { engine, body, exact, found }) {
     switch (engine) {
       case "css": return css(root, body);
       case "id": return css(root, "#" + CSS.escape(body));
@@ -142,8 +85,8 @@
       case "xpath": {
         const base = root.nodeType === Node.DOCUMENT_NODE ? root : root;
         const path = root.nodeType !== Node.DOCUMENT_NODE && body.startsWith("//") ? "." + body : body;
-        const found = document.evaluate(path, base, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null);
-        return Array.from({ length: found.snapshotLength }, (_, index) => found.snapshotItem(index))
+        const nodes = document.evaluate(path, base, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null);
+        return Array.from({ length: nodes.snapshotLength }, (_, index) => nodes.snapshotItem(index))
           .filter((node) => node.nodeType === Node.ELEMENT_NODE);
       }
       case "label": return [...walk(root)].filter((element) =>
@@ -151,11 +94,9 @@
         && labels(element).some((label) => matches(label, body, exact)));
       case "placeholder": case "alt": case "title": return css(root, `[${engine}]`)
         .filter((element) => matches(element.getAttribute(engine), body, exact));
-      case "role": {
-        const strict = (conditions || []).some((is) => is.name === "exact" && is.value !== "false");
-        return [...walk(root)].filter((element) => role(element) === body && !hiddenFromUsers(element)
-          && (conditions || []).every((is) => holds(element, { ...is, exact: is.exact || strict })));
-      }
+      // The driver has found these elements, in the whole frame.
+      case "ref": return [...found];
+      case "role": return inOrder(found).filter((element) => within(element, root));
       default: throw new Error(`no engine ${engine}`);
     }
   }
@@ -216,11 +157,12 @@
   }
 
   // A point of the element that is in view and that a click would reach.
+  function boxOf(element) {
+    const boxes = [...element.getClientRects()].filter((rect) => rect.width > 0 && rect.height > 0);
+    return boxes[0] || element.getBoundingClientRect();
+  }
   function pointOf(element, force) {
-    const box = () => {
-      const boxes = [...element.getClientRects()].filter((rect) => rect.width > 0 && rect.height > 0);
-      return boxes[0] || element.getBoundingClientRect();
-    };
+    const box = () => boxOf(element);
     const outside = (rect) => rect.bottom <= 1 || rect.right <= 1 || rect.top >= innerHeight - 1 || rect.left >= innerWidth - 1
       || (rect.left + rect.right) / 2 < 0 || (rect.left + rect.right) / 2 > innerWidth
       || (rect.top + rect.bottom) / 2 < 0 || (rect.top + rect.bottom) / 2 > innerHeight;
@@ -254,7 +196,6 @@
     }
     return hit;
   }
-  const above = (node) => node.assignedSlot || node.parentElement || node.getRootNode()?.host || null;
   function reaches(hit, element) {
     const label = hit.closest?.("label");
     if (label && (label.control === element || label.contains(element))) return true;
@@ -264,11 +205,37 @@
     if (around) for (let node = hit; node; node = above(node)) if (node === around) return true;
     return false;
   }
+  // The part of an element that can be seen, as far as this frame knows; null if there is none.
+  function seenOf(element) {
+    if (!visible(element)) return null;
+    let { left, top, right, bottom } = element.getBoundingClientRect();
+    for (let node = above(element); node; node = above(node)) {
+      if (node === document.body || node === document.documentElement) break;
+      const { overflowX, overflowY } = getComputedStyle(node);
+      if (overflowX === "visible" && overflowY === "visible") continue;
+      const rect = node.getBoundingClientRect();
+      [left, top] = [Math.max(left, rect.left), Math.max(top, rect.top)];
+      [right, bottom] = [Math.min(right, rect.right), Math.min(bottom, rect.bottom)];
+    }
+    if (right - left < 1 || bottom - top < 1) return null;
+    const x = (Math.max(left, 0) + Math.min(right, innerWidth)) / 2;
+    const y = (Math.max(top, 0) + Math.min(bottom, innerHeight)) / 2;
+    if (right > 0 && bottom > 0 && left < innerWidth && top < innerHeight) {
+      const hit = hitAt(x, y);
+      if (hit && !reaches(hit, element)) return null;
+    }
+    return { x: left, y: top, width: right - left, height: bottom - top };
+  }
+  // The page chooses these texts, and they get into messages.
+  function short(text) {
+    const cut = [...squash(String(text).slice(0, 1000))].slice(0, 60).join("");
+    return cut.toWellFormed ? cut.toWellFormed() : cut;
+  }
   function describe(element) {
-    const id = element.id ? `#${element.id}` : "";
+    const id = typeof element.id === "string" && element.id ? `#${short(element.id)}` : "";
     const kind = typeof element.className === "string" && element.className.trim()
-      ? "." + element.className.trim().split(/\s+/).slice(0, 2).join(".") : "";
-    return `<${element.tagName.toLowerCase()}${id}${kind}>`;
+      ? "." + squash(element.className.slice(0, 1000)).split(" ").slice(0, 2).map(short).join(".") : "";
+    return `<${short(element.tagName).toLowerCase()}${id}${kind}>`;
   }
 
   const wait = (element, wants) => {
@@ -278,10 +245,34 @@
     if (wants.includes("editable") && !editable(element)) return "the element cannot be edited";
     return null;
   };
+  // Puts the elements that the driver found at their steps, wherever those are in `sought`.
+  function bind(sought, sets) {
+    if (sought === null || typeof sought !== "object") return;
+    if (typeof sought.given === "number") sought.found = sets[sought.given];
+    else Object.values(sought).forEach((inner) => bind(inner, sets));
+  }
+  function* stepsIn(sought) {
+    if (sought === null || typeof sought !== "object") return;
+    if (sought.found instanceof Set) yield sought;
+    else for (const inner of Object.values(sought)) yield* stepsIn(inner);
+  }
   const api = {
     held: null,
     guard: null,
+    drag: null,
     all,
+    // Calls a method whose first argument may contain steps with elements of the driver. `sizes` has
+    // the number of elements of each.
+    call(method, args, sizes, ...elements) {
+      const sets = sizes.map((size) => new Set(elements.splice(0, size)));
+      bind(args[0], sets);
+      for (const step of stepsIn(args[0])) {
+        if (step.engine === "ref" && [...step.found].some((element) => !element.isConnected)) {
+          return { ok: false, stale: true };
+        }
+      }
+      return api[method](...args);
+    },
     // Waits until the first element is ready for what is wanted, and holds it.
     ready(steps, wants, timeout) {
       return until(timeout, async () => {
@@ -390,7 +381,56 @@
       api.guard = null;
       return { ok: true, missed };
     },
-    release() { api.held = null; return true; },
+    // The rectangle of the held element, and the place of its first box.
+    box() {
+      const { left, top, width, height } = api.held.getBoundingClientRect();
+      const first = boxOf(api.held);
+      return { ok: true, x: left, y: top, left: first.left, top: first.top, value: { width, height } };
+    },
+    // The parts that can be seen of the driver's elements. `at` is one of them that has a place.
+    boxes({ found }) {
+      const elements = [...found];
+      const boxes = elements.map(seenOf);
+      const at = boxes.findIndex((box) => box !== null);
+      if (at < 0) return { ok: true, value: { at: null, boxes } };
+      const { left, top } = boxOf(elements[at]);
+      return { ok: true, x: 0, y: 0, left, top, value: { at, boxes } };
+    },
+    // The number of elements, and of the characters of texts and attributes, open shadow trees
+    // included. Counts no further than the limits.
+    size(_nothing, mostElements, mostText) {
+      // A field of a form may have the name of a property.
+      const { get } = Object.getOwnPropertyDescriptor(Element.prototype, "attributes");
+      let elements = 0;
+      let text = document.documentElement?.textContent?.length ?? 0;
+      for (const element of walk(document)) {
+        elements += 1;
+        text += element.shadowRoot?.textContent?.length ?? 0;
+        for (const { name, value } of get.call(element)) {
+          text += name.length + value.length;
+          if (text > mostText) break;
+        }
+        if (elements > mostElements || text > mostText) break;
+      }
+      return { ok: true, value: { elements, text } };
+    },
+    watchDrag() {
+      const watch = { event: null };
+      const listen = (event) => { watch.event = event; };
+      addEventListener("dragstart", listen, { capture: true });
+      watch.off = () => removeEventListener("dragstart", listen, { capture: true });
+      api.drag?.off();
+      api.drag = watch;
+      return { ok: true };
+    },
+    // True if the page has started a drag of HTML since.
+    dragging() {
+      const event = api.drag?.event;
+      api.drag?.off();
+      api.drag = null;
+      return { ok: true, drags: Boolean(event) && !event.defaultPrevented };
+    },
+    release() { api.held = null; return { ok: true }; },
     // What an assertion looks at, in one go.
     facts(steps) {
       const found = steps ? all(steps) : [];
@@ -445,5 +485,5 @@
     },
   };
   globalThis.greenroom = api;
-  return true;
+  return document;
 })()

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::frame::{Answer, Frame, Target};
+use super::frame::Target;
 use super::keys::{self, Stroke};
 use super::tabs::Tabs;
+use super::worlds::{Answer, Frame};
 use super::{Browser, PageError};
 use crate::workflow::definition::block::{MouseButton, ScrollEnd};
 
@@ -37,6 +38,23 @@ const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 const LOOKED_BACK: Duration = Duration::from_secs(1);
 /// The time after which an empty popup counts as loaded.
 const EMPTY_POPUP: Duration = Duration::from_secs(2);
+
+const INTERCEPT_CHOOSER: &str = "Page.setInterceptFileChooserDialog";
+
+/// Ends the interception of file choosers when it is dropped half-way through an upload.
+struct Intercepting<'a> {
+    browser: &'a Browser,
+    page: &'a str,
+    is_ended: bool,
+}
+
+impl Drop for Intercepting<'_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.browser.send(self.page, INTERCEPT_CHOOSER, json!({ "enabled": false }));
+        }
+    }
+}
 
 impl Browser {
     /// Clicks an element once it is visible, stable, enabled and not covered, and waits for the
@@ -97,7 +115,7 @@ impl Browser {
     }
 
     #[expect(clippy::too_many_arguments, reason = "it is one CDP command, field by field")]
-    async fn mouse(
+    pub(super) async fn mouse(
         &self,
         page: &str,
         kind: &str,
@@ -200,6 +218,31 @@ impl Browser {
         Ok(())
     }
 
+    /// Types a text key by key at the caret of an element, as a person would. A line break is the
+    /// Enter key; what is on no key of the keyboard is inserted.
+    pub async fn type_text(&self, target: Target<'_>, text: &str) -> Result<(), PageError> {
+        let (frame, _answer) = self.ready(target, &["visible", "enabled"]).await?;
+        self.ask(&frame, target.selector, "focus", &[]).await?;
+        for letter in text.replace("\r\n", "\n").chars() {
+            self.waited_for_takeover().await;
+            let stroke = match letter {
+                '\n' | '\r' => keys::parse("Enter"),
+                '\t' => keys::parse("Tab"),
+                letter => keys::parse(&letter.to_string()).filter(|key| !key.code.is_empty()),
+            };
+            match stroke {
+                Some(stroke) => self.stroke(&frame.session, &stroke).await?,
+                None => {
+                    let params = json!({ "text": letter.to_string() });
+                    self.call(&frame.session, "Input.insertText", params).await?;
+                }
+            }
+        }
+        let page = self.page_of(&frame.session);
+        self.settle(&page, Instant::now() + target.timeout).await;
+        Ok(())
+    }
+
     async fn stroke(&self, session: &str, stroke: &Stroke) -> Result<(), PageError> {
         let held = [(1, "Alt", 18), (2, "Control", 17), (4, "Meta", 91), (8, "Shift", 16)];
         let named_shift = stroke.modifiers & 8 != 0 && stroke.text.is_none();
@@ -277,8 +320,7 @@ impl Browser {
         if target.is_none() {
             let timeout = Duration::from_secs(10);
             let whole = Target { selector: "the page", frames: &[], timeout };
-            let release = "() => ({ ok: greenroom.release() })";
-            self.in_frame(whole, release, |_left| Vec::new()).await?;
+            self.in_frame(whole, "release", &Value::Null, |_left| Vec::new()).await?;
         }
         let arguments = [json!(by.0), json!(by.1), json!(to)];
         self.ask(&frame, selector, "scroll", &arguments).await.map(|_answer| ())
@@ -297,11 +339,13 @@ impl Browser {
         }
         let page = self.page_of(&frame.session);
         let intercept = |enabled: bool| json!({ "enabled": enabled });
-        let method = "Page.setInterceptFileChooserDialog";
-        self.call(&page, method, intercept(true)).await?;
+        let mut intercepting = Intercepting { browser: self, page: &page, is_ended: false };
+        self.call(&page, INTERCEPT_CHOOSER, intercept(true)).await?;
         self.edit(|tabs| tabs.choosers.clear());
         let chosen = self.choose(target, files).await;
-        let ended = self.call(&page, method, intercept(false)).await;
+        let ended = self.call(&page, INTERCEPT_CHOOSER, intercept(false)).await;
+        intercepting.is_ended = true;
+        drop(intercepting);
         chosen?;
         ended.map(|_| ())
     }
@@ -321,7 +365,7 @@ impl Browser {
     }
 
     /// Returns the tab that a session belongs to, or the session itself.
-    fn page_of(&self, session: &str) -> String {
+    pub(super) fn page_of(&self, session: &str) -> String {
         self.with(|tabs| {
             let mut page = session;
             while let Some(around) = tabs.parents.get(page) {
@@ -332,7 +376,22 @@ impl Browser {
     }
 
     /// Returns the session of the tab, and the point relative to the tab's viewport.
-    async fn place(&self, frame: &Frame, at: &Answer) -> Result<(String, f64, f64), PageError> {
+    pub(super) async fn place(
+        &self,
+        frame: &Frame,
+        at: &Answer,
+    ) -> Result<(String, f64, f64), PageError> {
+        self.place_by(frame, at, None).await
+    }
+
+    /// Like [`place`](Self::place), with the DevTools id of the element that `at` is about; the held
+    /// element if there is none.
+    pub(super) async fn place_by(
+        &self,
+        frame: &Frame,
+        at: &Answer,
+        element: Option<String>,
+    ) -> Result<(String, f64, f64), PageError> {
         let main = self.with(|tabs| tabs.tab(&frame.session).map(|tab| tab.main_frame.clone()));
         let (mut x, mut y) = (at.x, at.y);
         if main.as_deref() == Some(frame.id.as_str()) {
@@ -341,7 +400,11 @@ impl Browser {
         let own_process = self.with(|tabs| tabs.frame_sessions.get(&frame.session).cloned());
         if own_process.as_deref() != Some(frame.id.as_str()) {
             // Quads are relative to the outermost frame of the process.
-            let params = json!({ "objectId": self.held(frame).await? });
+            let element = match element {
+                Some(element) => element,
+                None => self.held(frame).await?,
+            };
+            let params = json!({ "objectId": element });
             let quads = self.call(&frame.session, "DOM.getContentQuads", params).await?;
             let corner = |index: usize| {
                 quads.pointer("/quads/0").and_then(|quad| quad.get(index)).and_then(Value::as_f64)
@@ -375,7 +438,7 @@ impl Browser {
     }
 
     /// Waits for the navigation that an action started, until the document has been parsed.
-    async fn settle(&self, page: &str, deadline: Instant) {
+    pub(super) async fn settle(&self, page: &str, deadline: Instant) {
         let task = json!({
             "expression": "new Promise((resolve) => setTimeout(() => resolve(window.closed), 0))",
             "awaitPromise": true,

@@ -6,6 +6,7 @@
 //! role=button[name="OK"]  an ARIA role              label=Email, placeholder=…, alt=…, title=…
 //! testid=submit           the attribute data-testid xpath=//td[2], //td[2]
 //! nth=1                   the second of those       form >> role=button   one within the other
+//! ref=e12                 an element of a snapshot, as the first step; not in workflows
 //! ```
 
 use serde::Serialize;
@@ -63,6 +64,7 @@ const ENGINES: &[&str] = &[
     "xpath",
     "nth",
     "id",
+    "ref",
 ];
 const CONDITIONS: &[&str] =
     &["name", "checked", "disabled", "expanded", "pressed", "selected", "level", "exact"];
@@ -71,15 +73,30 @@ impl Locator {
     /// Parses a chain of steps.
     pub fn parse(text: &str) -> Result<Self, NotALocator> {
         let steps = split(text).into_iter().map(step).collect::<Result<Vec<_>, _>>()?;
+        if let Some(late) = steps.iter().skip(1).find(|step| step.engine == "ref") {
+            let text = format!("ref={}", late.body);
+            return Err(NotALocator { text, reason: "a reference can only be the first step" });
+        }
         Ok(Self { steps })
     }
 
-    /// Checks a chain that may contain templates; a text with templates is accepted unchecked.
+    /// Checks the chain of a workflow, which may contain templates; a text
+    /// with templates is otherwise accepted unchecked.
     pub fn parse_template(text: &str) -> Result<(), NotALocator> {
+        if text.trim_start().starts_with("ref=") {
+            let reason = "a reference is valid only for the agent that took the snapshot";
+            return Err(NotALocator { text: text.to_owned(), reason });
+        }
         if text.contains("{{") || text.contains("{%") {
             return Ok(());
         }
         Self::parse(text).map(|_locator| ())
+    }
+
+    /// Returns the reference with which the chain begins, as in `e12`.
+    pub(super) fn reference(&self) -> Option<&str> {
+        let first = self.steps.first().filter(|step| step.engine == "ref");
+        first.map(|step| step.body.as_str())
     }
 }
 
@@ -149,7 +166,10 @@ fn step(text: &str) -> Result<Step, NotALocator> {
     match engine {
         "role" => role(body).map_err(refused),
         "nth" if body.parse::<i64>().is_err() => Err(refused("expected a whole number")),
-        "css" | "xpath" | "nth" => Ok(plain(engine, body, false)),
+        "ref" if super::references::parse(body).is_none() => {
+            Err(refused("expected a reference of a snapshot, such as `ref=e12`"))
+        }
+        "css" | "xpath" | "nth" | "ref" => Ok(plain(engine, body, false)),
         "testid" | "id" => {
             Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true))
         }
@@ -272,6 +292,7 @@ mod tests {
         check("data-testid=submit", "testid!<submit>");
         check("label=Email", "label<Email>");
         check("form >> role=button >> nth=-1", "css<form> role<button> nth<-1>");
+        check("ref=e12 >> css=a", "ref<e12> css<a>");
     }
 
     #[test]
@@ -291,6 +312,17 @@ mod tests {
         check("form >> ", "refused: it is empty");
         check("react=App", "refused: its engine is unknown");
         check("nth=first", "refused: expected a whole number");
+        check("ref=12", "refused: expected a reference of a snapshot, such as `ref=e12`");
+        check("form >> ref=e1", "refused: a reference can only be the first step");
+    }
+
+    #[test]
+    fn workflows_hold_no_references() {
+        for text in ["ref=e1", " ref=e{{ number }}", "ref=e1 >> css=a"] {
+            let refused = Locator::parse_template(text).unwrap_err();
+            assert!(refused.reason.contains("the agent that took the snapshot"), "{text}");
+        }
+        assert_eq!(Locator::parse_template("{{ selector }}"), Ok(()));
     }
 
     proptest! {

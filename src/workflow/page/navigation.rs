@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_millis(500);
 /// The time in which the keeper should replace the crashed process of a page.
 const RESTARTS: Duration = Duration::from_secs(2);
 
-fn reached(tab: &Tab, state: LoadState) -> bool {
+pub(super) fn reached(tab: &Tab, state: LoadState) -> bool {
     let has = |name: &str| tab.document.reached.contains(name);
     match state {
         LoadState::Commit => true,
@@ -146,7 +146,7 @@ impl Browser {
         Ok(opened)
     }
 
-    fn ended_or(&self, error: PageError) -> PageError {
+    pub(super) fn ended_or(&self, error: PageError) -> PageError {
         match self.working() {
             Err(PageError::Disconnected) => PageError::Disconnected,
             Ok(_)
@@ -159,6 +159,10 @@ impl Browser {
                 | PageError::NotReady { .. }
                 | PageError::Unfit { .. }
                 | PageError::Selector(_)
+                | PageError::StaleReference { .. }
+                | PageError::NoSuchTab(_)
+                | PageError::LastTab
+                | PageError::NoHistory(_)
                 | PageError::Script(_),
             ) => error,
         }

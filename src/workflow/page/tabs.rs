@@ -17,6 +17,8 @@ pub struct Document {
     pub status: Option<u16>,
     /// The URL, updated by navigations within the document.
     pub url: String,
+    /// True if the browser shows an error in place of the page.
+    pub is_error: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -25,9 +27,13 @@ pub struct Tab {
     pub target: String,
     /// The id of the main frame; Chromium uses the same text as for the target.
     pub main_frame: String,
+    /// The position among all tabs in the order in which they were attached.
+    pub position: u64,
     pub document: Document,
     /// The loaders of the latest documents, the one shown included.
     pub loaders: Vec<String>,
+    /// The number of navigations so far, those within a document included.
+    pub navigations: u64,
     /// True if the page has requested a navigation that has not ended.
     pub navigating: bool,
     /// The status codes of documents that have a response but are not shown yet, by loader.
@@ -97,8 +103,12 @@ pub struct Tabs {
     pub downloads: Vec<Download>,
     /// The file choosers opened, as session and node.
     pub choosers: Vec<(String, i64)>,
+    /// The data of a drag that a page has started.
+    pub drag: Option<Value>,
     /// True if a new tab becomes the current tab.
     pub follow: bool,
+    /// The number of tabs attached so far.
+    pub attached: u64,
     /// Incremented whenever an execution context may have been destroyed.
     pub contexts: u64,
 }
@@ -157,6 +167,7 @@ impl Tabs {
                 let node = params.get("backendNodeId").and_then(Value::as_i64)?;
                 self.choosers.push((session?.to_owned(), node));
             }
+            "Input.dragIntercepted" => self.drag = params.get("data").cloned(),
             "Browser.downloadWillBegin" => self.downloads.push(Download {
                 guid: text(params, "guid").to_owned(),
                 name: text(params, "suggestedFilename").to_owned(),
@@ -194,7 +205,9 @@ impl Tabs {
                 let document =
                     Document { url: text(info, "url").to_owned(), ..Document::default() };
                 let main_frame = target.clone();
-                let tab = Tab { target, main_frame, document, ..Tab::default() };
+                self.attached += 1;
+                let position = self.attached;
+                let tab = Tab { target, main_frame, position, document, ..Tab::default() };
                 self.tabs.insert(session.clone(), tab);
                 if self.follow || self.order.is_empty() {
                     self.work_in(&session);
@@ -241,8 +254,7 @@ impl Tab {
             self.loaders.remove(0);
         }
         self.loaders.push(loader.to_owned());
-        self.document =
-            Document { loader: loader.to_owned(), reached: HashSet::new(), status, url };
+        self.document = Document { loader: loader.to_owned(), status, url, ..Document::default() };
     }
 
     /// Applies an event; true if a frame got another document.
@@ -255,6 +267,13 @@ impl Tab {
                     self.show(text(frame, "loaderId"));
                     self.document.url =
                         format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
+                    self.document.is_error = frame.get("unreachableUrl").is_some();
+                    if text(params, "type") == "BackForwardCacheRestore" {
+                        // The document was loaded before; its events do not come again.
+                        let events = ["DOMContentLoaded", "load"].map(str::to_owned);
+                        self.document.reached.extend(events);
+                    }
+                    self.navigations += 1;
                     self.navigating = false;
                     self.crashed = false;
                 }
@@ -262,6 +281,7 @@ impl Tab {
             }
             "Page.navigatedWithinDocument" if main("frameId") => {
                 text(params, "url").clone_into(&mut self.document.url);
+                self.navigations += 1;
                 self.navigating = false;
             }
             "Page.frameRequestedNavigation" | "Page.frameScheduledNavigation"

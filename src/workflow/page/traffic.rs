@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::watching::at;
+use super::console::at;
 use crate::workflow::host::DevtoolsEvent;
 
 /// The maximum number of requests recorded.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -13,22 +13,25 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::console::Console;
+use super::recent::{ConsoleMessage, NetworkRequest, Recent};
 use super::traffic::{Body, Traffic};
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// The records that a run asks for.
+/// The records that a run or another client asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wants {
     /// True if requests and responses are recorded, as HAR.
     pub har: bool,
     /// True if console output is recorded.
     pub console: bool,
+    /// True if the latest console messages and requests are kept.
+    pub recent: bool,
 }
 
 impl Wants {
     /// True if at least one of them is recorded.
     pub fn any(self) -> bool {
-        self.har || self.console
+        self.har || self.console || self.recent
     }
 }
 
@@ -36,6 +39,7 @@ impl Wants {
 struct Kept {
     traffic: Traffic,
     console: Console,
+    recent: Recent,
 }
 
 /// A recorder, which records until it is dropped.
@@ -74,6 +78,16 @@ impl Watching {
     pub fn console(&self) -> Option<String> {
         self.wants.console.then(|| self.kept.lock().console.text())
     }
+
+    /// Returns the latest console messages, oldest first.
+    pub fn messages(&self) -> Vec<ConsoleMessage> {
+        self.kept.lock().recent.messages()
+    }
+
+    /// Returns the latest requests, oldest first.
+    pub fn requests(&self) -> Vec<NetworkRequest> {
+        self.kept.lock().recent.requests()
+    }
 }
 
 type Answer = (Body, Result<Value, DevtoolsError>);
@@ -95,6 +109,9 @@ async fn pump(
                     if wants.console {
                         kept.console.take_up(&event);
                     }
+                    if wants.recent {
+                        kept.recent.take_up(&event);
+                    }
                     if wants.har { kept.traffic.take_up(&event) } else { None }
                 };
                 if let Some(body) = body {
@@ -111,10 +128,4 @@ async fn pump(
             }
         }
     }
-}
-
-/// Converts seconds since 1970 to a time.
-pub(super) fn at(seconds: f64) -> Option<DateTime<Utc>> {
-    let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
-    DateTime::UNIX_EPOCH.checked_add_signed(chrono::Duration::from_std(since).ok()?)
 }

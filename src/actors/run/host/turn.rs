@@ -76,6 +76,12 @@ impl ControlTurn {
         self.wait(parent, ("within", &label), &never).await.unwrap_or(false)
     }
 
+    /// True while a person has control.
+    fn is_waiting(&self) -> bool {
+        let view = self.world.views.session(self.organization, self.session);
+        view.is_some_and(|view| is_held(&view.borrow()))
+    }
+
     fn block_under_way(&self) -> (Option<BlockRunId>, String) {
         let within = self.within.lock().clone();
         within.map_or((None, String::new()), |(id, label)| (Some(id), label))
@@ -172,5 +178,9 @@ impl Devtools for WhenAgentHasControl {
         Box::pin(async move {
             turn.wait_within().await;
         })
+    }
+
+    fn is_held(&self) -> bool {
+        self.turn.is_waiting()
     }
 }
