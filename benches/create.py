@@ -7,6 +7,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -64,8 +65,9 @@ def until(what):
 
 def bare():
     """Starts and ends Xvfb and Chromium; returns the seconds until Chromium lists a page."""
-    profile = os.path.join(scratch, "profile")
-    os.makedirs(profile)
+    os.makedirs(scratch, exist_ok=True)
+    # A directory of its own: a child of the last one may still write there.
+    profile = tempfile.mkdtemp(dir=scratch)
     environment = {"PATH": os.environ["PATH"], "HOME": profile, "TMPDIR": scratch, "GOOGLE_API_KEY": "no",
                    "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
     processes = []
