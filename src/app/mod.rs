@@ -355,6 +355,7 @@ async fn listen(
         ledger,
         waiting: http::sessions::native_seats::Waiting::default(),
         under_way: http::idempotency::UnderWay::default(),
+        name_turns: http::name_turns::NameTurns::default(),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
         refusals: http::quotas::Refusals::new(settings.quotas.refusal_delay()),
         request_turns: http::quotas::Turns::default(),

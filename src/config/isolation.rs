@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::browser_flags::check_name;
 use crate::domain::browser_policies;
 use crate::egress::rule::Rule;
-use crate::live::devtools::{CommandPattern, DevTools, Room, Rules};
+use crate::live::devtools::{CommandPattern, DevTools, Room, Rules, SessionPorts};
 use crate::system::confine::Confinement;
 use crate::system::confine::place::{Placement, PlacementSettings, UserSetting};
 use crate::system::confine::user::Range;
@@ -83,6 +83,9 @@ pub struct Isolation {
     /// Commands that pass unchanged in spite of the rules: `Tracing.start`, or `Tracing.*` for a
     /// domain.
     pub devtools_allow: Vec<CommandPattern>,
+    /// True if a client on this machine may open a port of the machine that leads to the DevTools of a
+    /// session, for programs that take only a host and a port. The port is for the client's user.
+    pub devtools_ports: bool,
     /// The names of the flags that clients may give to their browser, such as `--mute-audio`. Flags
     /// that could undo the isolation are refused.
     pub flags_allow: Vec<String>,
@@ -111,6 +114,7 @@ impl Default for Isolation {
             require: false,
             devtools_rules: true,
             devtools_allow: Vec::new(),
+            devtools_ports: false,
             flags_allow: Vec::new(),
             extension_permissions_allow: Vec::new(),
             policies_allow: browser_policies::HARMLESS.map(str::to_owned).to_vec(),
@@ -155,6 +159,12 @@ impl Isolation {
     /// Returns the DevTools rules that the drivers of all sessions share.
     pub fn devtools(&self) -> DevTools {
         let rules = Rules::new(self.devtools_rules, &self.devtools_allow);
-        DevTools { rules, room: Room::default(), folders: self.handover_directories.clone() }
+        DevTools {
+            rules,
+            room: Room::default(),
+            folders: self.handover_directories.clone(),
+            opens_ports: self.devtools_ports,
+            ports: SessionPorts::default(),
+        }
     }
 }

@@ -181,7 +181,7 @@ fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
 }
 
 /// 403 for a ticket that does not permit the request.
-fn insufficient_ticket(why: &str) -> Problem {
+pub(super) fn insufficient_ticket(why: &str) -> Problem {
     let detail = format!("this ticket does not permit the request: {why}");
     Problem::new(StatusCode::FORBIDDEN, "ticket_insufficient", detail)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
+use super::name_turns::NameTurns;
 use super::problem::Problem;
 use super::quotas::{Refusals, Turns};
 use super::sessions::native_seats::Waiting;
@@ -35,6 +36,8 @@ pub struct Front {
     pub waiting: Waiting,
     /// The requests with an `Idempotency-Key` that are being handled.
     pub under_way: UnderWay,
+    /// The turns of the clients that connect to a name.
+    pub name_turns: NameTurns,
     /// A permit for each further stream of events that may be opened.
     pub streams: Arc<Semaphore>,
     /// The refusals for quotas, to which answers wait.

@@ -13,6 +13,7 @@ pub mod body;
 pub mod browser_profiles;
 pub mod caller;
 mod changes;
+pub mod connect;
 pub mod connections;
 mod content;
 mod counting;
@@ -35,6 +36,7 @@ pub mod idempotency;
 mod lasting;
 pub mod links;
 pub mod metrics;
+pub mod name_turns;
 pub mod openapi;
 pub mod outside;
 pub mod pages;
@@ -83,6 +85,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     extensions::routes(config);
     debug_sessions::routes(config);
     devtools::routes(config);
+    connect::routes(config);
     agent::routes(config);
     stream::routes(config);
     ui_session::routes(config);
@@ -96,7 +99,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 /// endpoints.
 ///
 /// From the outside in: figures, the request's id and the access log, headers that protect, refusals for quotas,
-/// errors in one shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written
+/// errors in one shape, cross-origin rules, host names of sessions, and paths without trailing slashes. Patterns of routes are written
 /// without a trailing slash and answer with and without; that includes WebSockets, of which only
 /// the path is rewritten.
 pub fn application(
@@ -113,11 +116,13 @@ pub fn application(
 > {
     App::new()
         .app_data(web::Data::new(outside::TrustedProxies(settings.trusted_proxies.clone())))
+        .app_data(web::Data::new(devtools::own_host::SessionDomain::of(settings)))
         .app_data(bodies.clone())
         .app_data(web::PayloadConfig::new(settings.max_body_bytes))
         .configure(pages::routes(settings))
         .default_service(web::to(fallback::no_route))
         .wrap(NormalizePath::trim())
+        .wrap(from_fn(devtools::own_host::lead))
         .wrap(from_fn(pages::without_slash))
         .wrap(security::cors(settings))
         .wrap(from_fn(fallback::answers))

@@ -23,6 +23,9 @@ pub struct Settings {
     /// The address at which clients reach the server, for links; by default the address it listens
     /// on.
     pub public_url: Option<Url>,
+    /// The domain below which each session has a host name of its own, `pbs-1.browsers.example.com`, for
+    /// clients that drop the path of an address. A server that listens on loopback has `localhost`.
+    pub session_domain: Option<String>,
     /// Addresses of proxies, `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-*` headers are
     /// trusted. Links follow these headers if there is no `public_url`, and the log has the
     /// client's address.
@@ -83,6 +86,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             public_url: None,
+            session_domain: None,
             trusted_proxies: Vec::new(),
             cors_origins: vec!["*".to_owned()],
             embed_origins: Vec::new(),
@@ -133,6 +137,12 @@ impl Settings {
         {
             let message = format!("`{url}` is not an address that starts with http:// or https://");
             wrong.push(Wrong { key: "public_url", message });
+        }
+        if let Some(domain) = &self.session_domain
+            && !is_domain(domain)
+        {
+            let message = format!("`{domain}` is not a domain such as browsers.example.com");
+            wrong.push(Wrong { key: "session_domain", message });
         }
         if self.max_body_bytes < 1024 {
             let message = "expected at least 1024 bytes".to_owned();
@@ -190,6 +200,15 @@ impl Settings {
     }
 }
 
+/// True if the text is a domain: labels of letters, digits and hyphens.
+fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.len() <= 200 && text.split('.').all(is_label)
+}
+
 /// True if the text is an origin: a scheme, a host and perhaps a port, and nothing that could break
 /// out of a header.
 fn is_origin(text: &str) -> bool {
@@ -212,6 +231,18 @@ mod tests {
             assert!(wrong[0].message.contains(origin));
         }
         assert_eq!(Settings::default().check(), []);
+    }
+
+    #[test]
+    fn a_domain_has_labels_and_nothing_else() {
+        let wrong = |domain: &str| {
+            let session_domain = Some(domain.to_owned());
+            Settings { session_domain, ..Settings::default() }.check().len()
+        };
+        assert_eq!([wrong("localhost"), wrong("Browsers.example.com")], [0, 0]);
+        for domain in ["", ".example.com", "*.example.com", "example.com:80", "a_b.example"] {
+            assert_eq!(wrong(domain), 1, "{domain}");
+        }
     }
 
     #[test]

@@ -56,7 +56,8 @@ fn text(value: &Value, name: &str) -> String {
 
 impl World {
     async fn new() -> Self {
-        let server = Setup::fakes().set("sessions.max_sessions", "8").start().await;
+        let setup = Setup::fakes().set("sessions.max_sessions", "8");
+        let server = setup.set("isolation.devtools_ports", "true").start().await;
         let own = server.client.clone();
         let key = async |body: Value| own.post("/v1/api_keys", body).await.ok();
         let session = own.session_id().await;
@@ -93,6 +94,7 @@ impl World {
             // With zeros, so that no other id has it as a part.
             ("message_number", "0000000001".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
+            ("target_id", "no-page".to_owned()),
             ("folder", "uploads".to_owned()),
             ("name", "a.txt".to_owned()),
         ];
@@ -191,6 +193,7 @@ fn unknown(text: &str) -> String {
         ("message_id", "wm_1"),
         ("message_number", "900000002"),
         ("debug_session_id", "ds_1"),
+        ("target_id", "no-page"),
         ("folder", "uploads"),
         ("name", "a.txt"),
     ];

@@ -18,6 +18,9 @@ use crate::system::desktop::{AdoptError, Desktop, Files, Order};
 
 impl Session {
     pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
+        if self.ends_unclaimed(ctx) {
+            return;
+        }
         self.with_lists(ctx, |session, read, ctx| {
             if let Err(cause) = read {
                 // The lists of the row apply until they change.
@@ -133,6 +136,11 @@ impl Session {
             let end = self.failed(failure);
             self.begin_closing(end, ctx);
         }
+        self.sweep_up(files, ctx);
+    }
+
+    /// Ends the programs of a session that is closing, which are found by their marker.
+    pub(super) fn sweep_up(&mut self, files: Files, ctx: &mut Context<Self>) {
         self.take_up_films(ctx);
         self.keep_last_moments(self.run_inside());
         let films = self.wrap_films();

@@ -166,6 +166,7 @@ impl Session {
             session.publish();
             let lapsed = matches!(turn.change, Change::Lapse) && fault;
             session.after_store(turn, &before, next, changed, ctx);
+            session.end_if_left(ctx);
             session.next_turn(ctx);
             session.set_timer_after(lapsed, ctx);
             session.leave_if_asked(ctx);

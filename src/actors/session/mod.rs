@@ -60,6 +60,7 @@ mod settings;
 mod storage;
 mod timer;
 mod turns;
+mod vacating;
 mod viewers;
 mod viewing;
 mod waiters;
@@ -106,6 +107,7 @@ pub use self::settings::ChangeSettings;
 use self::settings::SettingsChanges;
 pub use self::storage::OpenStorage;
 use self::turns::QueuedChange;
+pub use self::vacating::ENDS_VACANT;
 use self::viewers::Watchers;
 pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
 pub use self::viewing::{

@@ -157,6 +157,7 @@ impl Session {
                 }
             }
             session.publish();
+            session.end_if_left(ctx); // Its holder's lease was over, or ended with a ticket.
             session.next_turn(ctx);
             session.set_timer(ctx);
             session.leave_if_asked(ctx);

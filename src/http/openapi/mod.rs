@@ -19,7 +19,7 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, egress, events,
+    admin, agent, api_keys, artifacts, browser_profiles, debug_sessions, devtools, egress, events,
     explain, extensions, metrics, quotas, runs, sessions, ui_session, webhooks, workflows,
 };
 
@@ -66,6 +66,13 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::begin::begin,
         sessions::heartbeat::heartbeat,
         sessions::release::release,
+        devtools::discovery::version,
+        devtools::discovery::list,
+        devtools::discovery::protocol,
+        devtools::discovery::open,
+        devtools::discovery::close,
+        devtools::discovery::activate,
+        devtools::port::open,
         sessions::sanitize::sanitize,
         sessions::rotate::rotate,
         sessions::extend::extend,

@@ -35,7 +35,12 @@ pub async fn close(
     Ok(Json(json!({ "message": "Browser session closed" })))
 }
 
-async fn end(front: &Front, caller: Caller, id: SessionId) -> Result<(), ApiError> {
+/// Ends a session, or finds that it has ended.
+///
+/// # Errors
+///
+/// 404 for an unknown session.
+pub async fn end(front: &Front, caller: Caller, id: SessionId) -> Result<(), ApiError> {
     let message = Close { status: SessionStatus::Completed };
     let route = Route { organization: caller.organization, session: id, message };
     match front.registry.ask(route).await? {

@@ -14,9 +14,11 @@ use utoipa::ToSchema;
 use super::settings::{Chosen, MOST_EXTENSIONS};
 use super::{SessionResource, recordings, settings, storage_state};
 use crate::actors::ask::Address;
-use crate::actors::registry::{Create, Created, Registry, Route, Start};
-use crate::actors::session::{Close, STORAGE_STATE};
+use crate::actors::registry::{Create, Created, Registry, RegistryError, Route, Start};
+use crate::actors::session::{Close, ENDS_VACANT, STORAGE_STATE};
+use crate::actors::views::SessionView;
 use crate::db;
+use crate::db::store::StoreError;
 use crate::domain::browser_settings::{BrowserSettings, SettingsPatch};
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
@@ -96,6 +98,40 @@ pub struct Request {
     /// policies: {name: value}}`. No answer has a password or a key.
     #[schema(value_type = Option<Object>)]
     settings: Option<SettingsPatch>,
+    /// True to end the session when its holder has left.
+    #[serde(skip)]
+    ends_vacant: bool,
+}
+
+/// The options of a session that a client makes by connecting to it.
+#[derive(Debug, Clone, Default)]
+pub struct Connecting {
+    /// As the fields of a [`Request`] with these names.
+    pub name: Option<String>,
+    pub browser_profile_id: Option<String>,
+    pub tags: Vec<String>,
+    pub start_url: Option<String>,
+    pub timeout: Option<i64>,
+    pub timeout_seconds: Option<u64>,
+    /// True to end the session when its holder has left.
+    pub ends_vacant: bool,
+}
+
+impl From<Connecting> for Request {
+    fn from(connecting: Connecting) -> Self {
+        let Connecting { name, browser_profile_id, tags, start_url, .. } = connecting;
+        let Connecting { timeout, timeout_seconds, ends_vacant, .. } = connecting;
+        Self {
+            name,
+            browser_profile_id,
+            tags,
+            start_url,
+            timeout,
+            timeout_seconds,
+            ends_vacant,
+            ..Self::default()
+        }
+    }
 }
 
 /// The default time to wait for the browser, in seconds. Clients of the compatible API time out
@@ -148,6 +184,20 @@ pub fn without_state(problem: Problem) -> Problem {
     if is_about_state { storage_state::without_values(problem) } else { problem }
 }
 
+/// Makes a session of a request in JSON, without a storage state and without an idempotency key.
+///
+/// # Errors
+///
+/// Those of `POST /v1/browser_sessions`.
+pub async fn from_json(
+    front: &Front,
+    caller: Caller,
+    request: Value,
+) -> Result<SessionResource, ApiError> {
+    let request: Request = parse(request.to_string().as_bytes())?;
+    make(front, caller, &request, None, None).await
+}
+
 async fn make(
     front: &Front,
     caller: Caller,
@@ -155,6 +205,27 @@ async fn make(
     storage_state: Option<&Arc<StorageState>>,
     named: Option<Named<SessionId>>,
 ) -> Result<SessionResource, ApiError> {
+    let (view, warning) = made(front, caller, request, storage_state, named).await?;
+    if let Some(failure) = &view.record.failure {
+        let problem = failed_start(failure).with("browser_session_id", view.record.id);
+        return Err(problem.into());
+    }
+    Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
+}
+
+/// Makes a session, and waits until its browser is ready or has failed. Returns its view, and a warning
+/// about values that were not granted.
+///
+/// # Errors
+///
+/// Those of [`create`], but for a browser that could not be started.
+pub(in crate::http) async fn made(
+    front: &Front,
+    caller: Caller,
+    request: &Request,
+    storage_state: Option<&Arc<StorageState>>,
+    named: Option<Named<SessionId>>,
+) -> Result<(SessionView, Option<String>), ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
     // Before anything is asked of others. A session that was made before is found again.
     if named.as_ref().is_none_or(|named| !named.again) {
@@ -173,6 +244,11 @@ async fn make(
         && let Value::Object(echo) = &mut spec.echo
     {
         echo.insert(STORAGE_STATE.to_owned(), true.into());
+    }
+    if request.ends_vacant
+        && let Value::Object(echo) = &mut spec.echo
+    {
+        echo.insert(ENDS_VACANT.to_owned(), true.into());
     }
     let organization = caller.organization;
     spec.profile = request.profile(front, organization).await?;
@@ -197,7 +273,15 @@ async fn make(
             let storage_state = storage_state.cloned();
             let create =
                 Create { organization, spec, start, run: None, id, must_write, storage_state };
-            let Created { id, mut view } = front.registry.ask(create).await??;
+            let name = create.spec.name.clone();
+            let created = front.registry.ask(create).await?;
+            if let (Err(RegistryError::NotStored(StoreError::Rejected(_))), Some(name)) =
+                (&created, &name)
+            {
+                // Another session has taken the name meanwhile.
+                refuse_taken(front, organization, name, None).await?;
+            }
+            let Created { id, mut view } = created?;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
             counting::waits();
@@ -206,11 +290,7 @@ async fn make(
             view.borrow().clone()
         }
     };
-    if let Some(failure) = &view.record.failure {
-        let problem = failed_start(failure).with("browser_session_id", view.record.id);
-        return Err(problem.into());
-    }
-    Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
+    Ok((view, warning))
 }
 
 /// Refuses a name that another session of the organization has than `own`, if that has not ended.
@@ -256,7 +336,7 @@ impl Drop for Unclaimed {
         tracing::info!(session.id = %session, "session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
-        drop(self.registry.ask(route)); // The outcome is stored.
+        self.registry.notify(route); // The outcome is stored.
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handover::{Handover, SHORT};
-use crate::actors::quotas::QuotaPermit;
 use crate::domain::websocket::{Frames, Message, Piece, Wanted, close_frame, server_frame};
 use crate::live::bridge::Close;
 
@@ -56,8 +55,6 @@ pub(super) struct Downward {
     pub over: mpsc::Receiver<Close>,
     /// Canceled when the driver has left, because its stream is dropped.
     pub _left: DropGuard,
-    /// Notifies the session that one driver fewer is connected, and frees its place within the quota.
-    pub _drives: (DropGuard, QuotaPermit),
     /// Canceled when the driver has answered the close frame, or has had the time to.
     pub parted: CancellationToken,
 }

@@ -11,14 +11,17 @@
 
 mod commands;
 mod downward;
+mod endpoint;
 mod ground;
 mod handover;
 mod handshake;
 mod host;
 mod judging;
 mod message;
+mod ports;
 mod room;
 mod takeover;
+mod targets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,13 +37,17 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::downward::Downward;
+pub use self::endpoint::{Endpoint, NotATargetId, TargetId};
 pub use self::ground::{Ground, Lease};
 use self::handover::{Handover, Places};
 use self::handshake::reach;
+pub use self::handshake::{Protocol, protocol};
 use self::host::Judge;
 pub use self::host::{CommandPattern, NoPattern, Rules};
+pub use self::ports::{PORT_PEER, PORT_SECRET, PortError, PortRequest, SessionPorts, open_port};
 pub use self::room::Room;
 use self::takeover::{Ended, MOST_ANSWERS, Upward};
+pub use self::targets::{Command, Commander, Page, TargetError, command, pages, version};
 use super::bridge::{Close, CloseCode};
 use super::state::Live;
 use crate::actors::clock::Clock;
@@ -73,6 +80,10 @@ pub struct DevTools {
     pub room: Room,
     /// The directories below which drivers on this machine may have folders for downloads.
     pub folders: Vec<PathBuf>,
+    /// True if clients on this machine may have ports of sessions.
+    pub opens_ports: bool,
+    /// The open ports of sessions.
+    pub ports: SessionPorts,
 }
 
 /// Returns the desktop of a running session; waits for one that is starting.
@@ -107,10 +118,15 @@ pub struct Driver {
     pub view: watch::Receiver<SessionView>,
     /// The credential that the driver presented.
     pub ground: Ground,
-    /// The driver's address, if it is on this machine.
-    pub local: Option<SocketAddr>,
+    /// The WebSocket of the browser that it connects to.
+    pub endpoint: Endpoint,
+    /// The driver's address, and the port of this machine that it is connected to, if it is
+    /// on this machine itself.
+    pub local: Option<(SocketAddr, u16)>,
     /// The driver's place in the quota of the session's organization.
     pub place: QuotaPermit,
+    /// Canceled when the driver is not connected, or no longer; none if nothing waits for that.
+    pub ended: Option<DropGuard>,
 }
 
 /// The reason why a driver was not connected.
@@ -125,6 +141,9 @@ pub enum ConnectError {
     /// The driver's ticket was used or has ended.
     #[error("the ticket cannot be used any more")]
     Ticket(Unusable),
+    /// The page to connect to is not there.
+    #[error(transparent)]
+    Target(#[from] TargetError),
 }
 
 impl From<SessionError> for ConnectError {
@@ -145,7 +164,7 @@ pub async fn connect(
     key: &str,
     payload: Payload,
 ) -> Result<HttpResponse, ConnectError> {
-    let Driver { session: id, mut view, ground, local: client, place } = driver;
+    let Driver { session: id, mut view, ground, endpoint, local: client, place, ended } = driver;
     let organization = view.borrow().record.organization;
     let desktop = running(&mut view).await?;
     // Sent before the browser is contacted: sessions check a browser for hangs only while a driver
@@ -153,7 +172,11 @@ pub async fn connect(
     let drive = Route { organization, session: id, message: Drive };
     let driving = live.registry.ask(drive).await.map_err(RouteError::from)??;
     let rule = on_takeover(&view.borrow().record, live);
-    let upstream = match reach(&desktop, key).await {
+    if let Endpoint::Page(page) = &endpoint {
+        // Chromium would also open a worker or an extension by its id.
+        targets::page(&desktop, page).await?;
+    }
+    let upstream = match reach(&desktop, &endpoint, key).await {
         Ok(upstream) => upstream,
         // The browser may have died a moment ago, and the session may be about to notice and
         // restart it.
@@ -163,7 +186,7 @@ pub async fn connect(
                 return Err(ConnectError::Unreachable(cause));
             }
             let desktop = running(&mut view).await?;
-            reach(&desktop, key).await.map_err(ConnectError::Unreachable)?
+            reach(&desktop, &endpoint, key).await.map_err(ConnectError::Unreachable)?
         }
     };
 
@@ -189,7 +212,8 @@ pub async fn connect(
         over: over(view, ground, live.world.clock, live.closing.clone()),
         say_over,
         left: left.clone(),
-        _parted: parted.clone().drop_guard(),
+        parted: parted.clone().drop_guard(),
+        drives: (driving, place, ended),
     };
     actix_web::rt::spawn(Requester::carried(passing.run(payload)));
     let down = Downward {
@@ -199,7 +223,6 @@ pub async fn connect(
         answers: answered,
         over: is_over,
         _left: left.drop_guard(),
-        _drives: (driving, place),
         parted,
     };
     let down = down.stream();
@@ -265,7 +288,7 @@ fn judge_for(
     live: &Live,
     id: SessionId,
     own_folder: Option<PathBuf>,
-    client: Option<SocketAddr>,
+    client: Option<(SocketAddr, u16)>,
 ) -> (Option<Judge>, Option<Arc<Handover>>) {
     let rules = live.devtools.rules.clone();
     if !rules.hold() {
@@ -273,7 +296,7 @@ fn judge_for(
     }
     let directories = &live.world.directories;
     let directory = directories.of(id);
-    let handover = client.map(|peer| {
+    let handover = client.map(|client| {
         let server = User::own().uid;
         let user = directory.user().map_or(server, |user| user.uid);
         let places = Places {
@@ -281,7 +304,7 @@ fn judge_for(
             private: vec![directories.data().to_owned(), directories.programs().to_owned()],
             code: own_folder.map(|folder| (folder, [user, server])),
         };
-        Handover::new((peer, live.address.port()), directory.downloads(), places)
+        Handover::new(client, directory.downloads(), places)
     });
     let sources = vec![directory.downloads(), directory.uploads()];
     let judge = Judge::new(rules, directory.downloads(), sources).handing_over(handover.clone());
@@ -297,7 +320,10 @@ struct Passing<F> {
     say_over: mpsc::Sender<Close>,
     /// Canceled when the client has left.
     left: CancellationToken,
-    _parted: DropGuard,
+    parted: DropGuard,
+    /// Notifies the session that one driver fewer is connected, frees its place within the quota, and
+    /// notifies the caller who waits for the end of the connection.
+    drives: (DropGuard, QuotaPermit, Option<DropGuard>),
 }
 
 impl<F: Future<Output = Close>> Passing<F> {
@@ -305,7 +331,7 @@ impl<F: Future<Output = Close>> Passing<F> {
     /// it waits for the client to take the close frame; nothing that the client sends then reaches
     /// the browser.
     async fn run(self, mut payload: Payload) {
-        let Self { mut upward, over, say_over, left, _parted } = self;
+        let Self { mut upward, over, say_over, left, parted, drives } = self;
         let passing = async {
             loop {
                 let passed = tokio::select! {
@@ -335,5 +361,6 @@ impl<F: Future<Output = Close>> Passing<F> {
             let _late = timeout(CLOSE_TIMEOUT, leaving).await;
         }
         upward.finish().await;
+        drop((parted, drives)); // After the last command.
     }
 }

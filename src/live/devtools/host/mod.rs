@@ -84,6 +84,21 @@ impl Judge {
         }
     }
 
+    /// Returns the reason if a command of the server, on behalf of a driver, is refused. Such a command
+    /// is sent unchanged or not at all.
+    pub fn refusal(&self, message: &[u8]) -> Option<String> {
+        match self.judge_nested(message, 0) {
+            Ok(Verdict::Passes) => None,
+            Err((_, Refusal::Unlisted(why) | Refusal::Because(why))) => Some(why),
+            Ok(
+                Verdict::PassesAs(_)
+                | Verdict::Refused(_)
+                | Verdict::Files(..)
+                | Verdict::Detaches(_),
+            ) => Some(UNREADABLE.to_owned()),
+        }
+    }
+
     fn judge_nested(&self, message: &[u8], depth: usize) -> Result<Verdict, (Call, Refusal)> {
         let unreadable = || Refusal::Because(UNREADABLE.to_owned());
         let command = Command::read(message).map_err(|call| (call, unreadable()))?;
