@@ -360,6 +360,7 @@ async fn listen(
         refusals: http::quotas::Refusals::new(settings.quotas.refusal_delay()),
         request_turns: http::quotas::Turns::default(),
         suspended: Arc::default(),
+        mcp: Arc::new(http::mcp::Mcp::new(settings.mcp.clone())),
     });
     front.keys.restore_leases().await.context("the leases cannot be read")?;
     actix::spawn(front.keys.clone().follow_revocations(closing.clone()));

@@ -203,6 +203,33 @@ impl Client {
         Err(self.refused(status, &self.json(status, &bytes)?))
     }
 
+    /// Sends a message of the Model Context Protocol, and returns its answer; null if there is none.
+    pub(super) async fn post_mcp(
+        &self,
+        path: &str,
+        message: &Value,
+        headers: &[(&'static str, String)],
+    ) -> Result<Value, RequestError> {
+        let mut request = self.http.post(self.link(path)).json(message);
+        request = request.header("accept", "application/json, text/event-stream");
+        if let Some(key) = &self.api_key {
+            request = request.header("x-api-key", key.expose());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let unreachable = |source: reqwest::Error| RequestError::Unreachable {
+            url: self.base.clone(),
+            source: source.without_url(),
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let value = self.json(status, &answer.bytes().await.map_err(unreachable)?)?;
+        // An error of the protocol has a status beside its own body.
+        let is_answer = status.is_success() || value.get("jsonrpc").is_some();
+        if is_answer { Ok(value) } else { Err(self.refused(status, &value)) }
+    }
+
     async fn ask(
         &self,
         method: Method,

@@ -21,7 +21,7 @@ const USUAL_FILTER: &str = "info";
 
 /// The directives that are added to any filter that does not name these targets. The HTTP server
 /// logs its threads, which are of no interest, and as errors the requests that are not HTTP.
-const LEFT_OUT: &str = "actix_server=warn,actix_http=off";
+const LEFT_OUT: &str = "actix_server=warn,actix_http=off,rmcp=off,rmcp_actix_web=off";
 
 /// Starts logging to standard error. `filter` has the syntax of `tracing-subscriber`
 /// (`info,greenroom::actors=debug`). Without it, the level is `info`, and `warn` for the HTTP

@@ -19,6 +19,7 @@ mod generate;
 mod keys;
 mod leaks;
 pub mod logging;
+mod mcp;
 mod organizations;
 mod output;
 mod profiles;
@@ -93,6 +94,8 @@ enum Command {
     Leaks(leaks::Arguments),
     /// Measure a running server as its clients see it.
     Bench(bench::Arguments),
+    /// Connect an agent's host to a server, by the Model Context Protocol over standard input and output.
+    Mcp(mcp::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
     /// Write shell completions and manual pages, for packages.
@@ -147,6 +150,7 @@ pub fn main() -> ExitCode {
             Command::Profiles(arguments) => profiles::profiles(arguments).await,
             Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::Bench(arguments) => bench::bench(arguments).await,
+            Command::Mcp(arguments) => mcp::mcp(arguments).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
             Command::Generate(arguments) => generate::generate(&arguments, Arguments::command()),
         }

@@ -68,6 +68,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// The targets that browsers and blocks may reach.
     pub egress: Egress,
+    /// Agents that drive over MCP.
+    pub mcp: http::mcp::Settings,
     /// The shutdown of the server.
     pub stop: Stop,
     /// Traces of requests, for a collector.
@@ -94,6 +96,7 @@ impl Default for Settings {
             webhooks: webhooks::Settings::default(),
             isolation: Isolation::default(),
             egress: Egress::default(),
+            mcp: http::mcp::Settings::default(),
             stop: Stop::default(),
             traces: traces::Settings::default(),
         }
@@ -199,6 +202,7 @@ impl Checked for Settings {
         wrong.extend(within("egress", self.egress.problems()));
         wrong.extend(within("isolation", self.isolation.problems()));
         wrong.extend(within("traces", self.traces.problems()));
+        wrong.extend(within("mcp", self.mcp.problems()));
         wrong.extend(within("pool", self.pool.problems(&self.browsers().executables)));
         wrong
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
+use super::mcp::Mcp;
 use super::name_turns::NameTurns;
 use super::problem::Problem;
 use super::quotas::{Refusals, Turns};
@@ -46,6 +47,8 @@ pub struct Front {
     pub request_turns: Turns,
     /// Notified when an organization was suspended here.
     pub suspended: Arc<Notify>,
+    /// The state of agents that drive over MCP.
+    pub mcp: Arc<Mcp>,
 }
 
 impl Deref for Front {

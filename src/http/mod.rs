@@ -35,6 +35,7 @@ pub mod health;
 pub mod idempotency;
 mod lasting;
 pub mod links;
+pub mod mcp;
 pub mod metrics;
 pub mod name_turns;
 pub mod openapi;
@@ -85,6 +86,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     extensions::routes(config);
     debug_sessions::routes(config);
     devtools::routes(config);
+    mcp::routes(config);
     connect::routes(config);
     agent::routes(config);
     stream::routes(config);

@@ -5,6 +5,7 @@
 //! leaves or the client's credentials end. Of HTTP, this floor reads only requests of handshakes. Its
 //! errors are close codes.
 
+pub mod agents;
 pub mod bridge;
 pub mod devtools;
 mod dropping;

@@ -1,13 +1,27 @@
-"""The scripts of tests/clients that drive a session or use the compatible API, for `clients`."""
+"""Runs the scripts of tests/clients that drive a session or use the compatible API; `clients` calls it.
+
+GREENROOM_CLIENTS names a directory with the scripts' Python packages; without it they are installed into a temporary one.
+"""
 
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests/clients"
+BINARY = os.environ.get("GREENROOM_BINARY", str(ROOT / "target/release/greenroom"))
+FAULTS = (AssertionError, OSError, ValueError, KeyError, subprocess.SubprocessError)
+sys.path.insert(0, str(SCRIPTS / "connect"))
+
+from world import World  # noqa: E402  The path is set above.
+
 LIMIT = 120  # The timeout of a script, in seconds.
 
 
@@ -98,3 +112,33 @@ class Scripts:
         # The SDK's script expects unique titles of workflows, so it runs first.
         yield "skyvern_sdk.py", lambda: self.run("skyvern_sdk.py", self.server.url, self.key, self.site) and None
         yield "compatible.mjs", lambda: self.run("compatible.mjs", self.server.url, self.key, self.site) and None
+
+
+def main():
+    # Programs that it started end with it also when it is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="gr-scripts-") as temporary:
+        home = pathlib.Path(os.environ.get("GREENROOM_CLIENTS", temporary))
+        world = World(BINARY)
+        try:
+            scripts = Scripts(home, world, world.site_url, world.key)
+            session = world.call("POST", "/v1/browser_sessions", {})
+            checks = [*scripts.driving(session), *scripts.compatible()]
+            for what, check in checks:
+                if what == "skyvern_sdk.py":
+                    world.call("POST", f"/v1/browser_sessions/{session['browser_session_id']}/close", {})
+                began = time.monotonic()
+                try:
+                    check()
+                    print(f"ok      {what} ({time.monotonic() - began:.0f} s)", flush=True)
+                except FAULTS as cause:
+                    failed += 1
+                    print(f"FAILED  {what}: {cause}", flush=True)
+        finally:
+            world.stop()
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

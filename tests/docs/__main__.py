@@ -19,6 +19,7 @@ YAML is a workflow, or a list of blocks, that completes in `$ID`; TOML is a sett
 
 import collections
 import concurrent.futures
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -70,8 +71,12 @@ def main():
             documents = [Document(path, blocks, world) for path, blocks in chosen.items()]
             # The longest begin first.
             documents.sort(key=lambda document: -len(document.blocks))
+            # A page that drains the server would have the others refused meanwhile, so it has its turn after them.
+            alone = [document for document in documents if drains(document)]
+            documents = [document for document in documents if not drains(document)]
             with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-                for document, outcome in zip(documents, pool.map(timed, documents)):
+                outcomes = itertools.chain(pool.map(timed, documents), map(timed, alone))
+                for document, outcome in zip(documents + alone, outcomes):
                     seconds, error = outcome
                     print(f"{seconds:5.1f} s  {document.path.relative_to(ROOT)}: "
                           + ("FAILED" if error else f"{len(document.blocks)} blocks"))
@@ -89,6 +94,11 @@ def main():
     print(f"{executed} blocks executed, {count} skipped with reasons, {plain} without commands, "
           f"in {time.monotonic() - began:.0f} s")
     return int(bool(problems))
+
+
+def drains(document):
+    """True if the page drains the server that all pages share."""
+    return any("greenroom drain" in block.text for block in document.blocks)
 
 
 def timed(document):

@@ -45,7 +45,7 @@ class Block:
 
 def documents():
     """Returns the pages for users, whose blocks are executed."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def markdown_files():

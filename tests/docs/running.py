@@ -77,7 +77,7 @@ class Document:
 
     def __init__(self, path, blocks, world):
         self.path, self.blocks, self.world = path, blocks, world
-        self.home = world.home / path.stem
+        self.home = world.home / "-".join(path.relative_to(ROOT).with_suffix("").parts)
         self.home.mkdir()
         for name in ("demo", "tests", "scripts"):
             (self.home / name).symlink_to(ROOT / name)

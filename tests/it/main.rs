@@ -44,6 +44,7 @@ mod keys;
 mod leaks;
 mod leases;
 mod matrix;
+mod mcp;
 mod metrics;
 mod occupancy;
 mod pool;

@@ -16,6 +16,7 @@ async function load(module) {
 }
 
 const { link, parseRoute } = await load("address");
+const { KEY, SNIPPETS } = await load("snippets");
 const { parseEvents } = await load("sse");
 const { barsOf } = await load("timeline");
 const { between, duration, eventText, eventTone, micros } = await load("words");
@@ -151,4 +152,28 @@ test("a workflow as YAML has what a person writes, and nothing that the server a
             '      path: "#id"',
         ].join("\n"),
     );
+});
+
+test("each snippet has the session's address, and a credential only if it was asked for", () => {
+    const values = { id: "pbs_1", address: "wss://h/v1/browser_sessions/pbs_1/cdp", tools: "https://h/mcp", ticket: null };
+    const ticket = `${values.address}?ticket=vt_secret`;
+    for (const { id, takesTicket, text } of SNIPPETS) {
+        const plain = text(values);
+        assert.ok(plain.includes(KEY), `${id} names the variable of the key`);
+        assert.ok(!plain.includes("vt_"), `${id} has no ticket`);
+        if (!takesTicket) {
+            assert.ok(plain.includes(values.tools), `${id} has the endpoint of the tools`);
+            continue;
+        }
+        const open = text({ ...values, ticket });
+        assert.ok(open.includes("ticket=vt_secret") && !open.includes(KEY), `${id} has the ticket, and no key`);
+    }
+    assert.equal(new Set(SNIPPETS.map(({ id }) => id)).size, SNIPPETS.length);
+    // The formats that their programs parse.
+    for (const { id, text } of SNIPPETS.filter(({ where }) => where.includes(".mcp.json"))) {
+        assert.ok(JSON.parse(text(values)).mcpServers, id);
+        assert.ok(JSON.parse(text({ ...values, ticket })).mcpServers, id);
+    }
+    const curl = SNIPPETS.find(({ id }) => id === "curl");
+    assert.equal(curl.text({ ...values, ticket }), "curl -s 'https://h/v1/browser_sessions/pbs_1/cdp/json/version?ticket=vt_secret'");
 });

@@ -172,6 +172,45 @@ test("a session's page has the live view, its holder and queue, and the tabs of 
     await leave(page);
 });
 
+test("the snippets of a session are chosen and copied with the keyboard, and show a ticket only when asked", async () => {
+    openFull(fake);
+    const asked = [];
+    fake.routes.set(`POST /v1/browser_sessions/${SESSION}/viewers`, (_, body) => {
+        asked.push(body);
+        return [200, {
+            viewer_id: "vw_2", role: "drive", label: body.label, used: false, single_use: false,
+            expires_at: "2026-01-01T11:00:00Z", cdp_url: "ws://127.0.0.1/v1/browser_sessions/x/cdp?ticket=vt_secret",
+        }];
+    });
+    const page = await console_(`#/sessions/${SESSION}`);
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await heading(page, "Price check");
+    await page.getByRole("tab", { name: "Now" }).press("ArrowRight");
+    const client = page.getByLabel("Client");
+    const snippet = (name) => page.getByRole("region", { name: `Snippet for ${name}` });
+    assert.match(await snippet("Playwright, Python").innerText(), /connect_over_cdp\(\s+"ws:\/\/127\.0\.0\.1\/v1\/browser_sessions\/x\/cdp"/);
+    const names = await client.locator("option").allInnerTexts();
+    for (const name of names) {
+        await client.selectOption({ label: name });
+        const text = await snippet(name).innerText();
+        assert.ok(text.includes("GREENROOM_API_KEY") && !text.includes(KEY) && !text.includes("vt_"), `${name}: ${text}`);
+    }
+    await client.selectOption({ label: "Claude Code" });
+    assert.ok((await snippet("Claude Code").innerText()).includes(`${fake.base}/mcp`));
+    assert.equal(await page.getByRole("button", { name: "Put a ticket into the address" }).count(), 0);
+
+    await client.selectOption({ label: "Puppeteer" });
+    assert.deepEqual(asked, []);
+    await page.getByRole("button", { name: "Put a ticket into the address" }).press("Enter");
+    await snippet("Puppeteer").getByText("ticket=vt_secret").waitFor();
+    assert.deepEqual(asked.map(({ role, ttl_seconds }) => [role, ttl_seconds]), [["drive", 3600]]);
+    await page.getByRole("button", { name: "Copy", exact: true }).press("Enter");
+    await page.getByText("Copied.").waitFor();
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(copied.includes("browserWSEndpoint") && copied.includes("ticket=vt_secret"), copied);
+    await leave(page);
+});
+
 test("tabs are moved with arrow keys, a dialog with Escape, and the content is a jump away", async () => {
     openFull(fake);
     const page = await console_("#/sessions");
@@ -326,7 +365,8 @@ test("a delivery is shown with its attempts, and replayed", async () => {
 
 const PAGES = [
     "#/sessions", "#/sessions?show=table", `#/sessions/${SESSION}`, `#/sessions/${SESSION}?tab=films`,
-    `#/sessions/${SESSION}?tab=access`, `#/sessions/${SESSION}?tab=settings`, `#/sessions/${SESSION}?tab=files`,
+    `#/sessions/${SESSION}?tab=connect`, `#/sessions/${SESSION}?tab=access`, `#/sessions/${SESSION}?tab=settings`,
+    `#/sessions/${SESSION}?tab=files`,
     "#/runs", `#/runs/${RUN}`, "#/workflows", "#/workflows/new", `#/workflows/${WORKFLOW}?tab=run`,
     `#/workflows/${WORKFLOW}?tab=versions`, `#/workflows/${WORKFLOW}/debug`, "#/profiles", `#/profiles/${PROFILE}`,
     "#/events", "#/webhooks", `#/webhooks/${WEBHOOK}`, "#/keys", "#/organizations",

@@ -442,7 +442,7 @@ pub(super) async fn begin(
 }
 
 /// Starts a run of the latest version of the workflow that the request names.
-pub(super) async fn begin_latest(
+pub(in crate::http) async fn begin_latest(
     front: &Front,
     caller: Caller,
     request: &Request,

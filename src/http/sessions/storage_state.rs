@@ -212,9 +212,32 @@ pub async fn show(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let selection = selection(params.origins, params.indexed_db)?;
+    Ok(unstored(read(&front, caller, id, selection).await?))
+}
+
+/// Reads the whole storage state of a session's browser, as JSON.
+///
+/// # Errors
+///
+/// Those of `GET /v1/browser_sessions/{id}/storage_state`.
+pub async fn read_all(front: &Front, caller: Caller, id: SessionId) -> Result<Vec<u8>, ApiError> {
+    read(front, caller, id, Selection { origins: None, indexed_db: false }).await
+}
+
+/// Reads the storage state of a session's browser, as JSON.
+///
+/// # Errors
+///
+/// Those of `GET /v1/browser_sessions/{id}/storage_state`.
+async fn read(
+    front: &Front,
+    caller: Caller,
+    id: SessionId,
+    selection: Selection,
+) -> Result<Vec<u8>, ApiError> {
     let message = OpenStorage { holder: None, writes: false };
     let route = Route { organization: caller.organization, session: id, message };
-    let storage = ask_session(&front, route).await?;
+    let storage = ask_session(front, route).await?;
     let view = front.world.views.session(caller.organization, id);
     let work = async move {
         let state = storage.capture(&selection).await?;
@@ -223,8 +246,7 @@ pub async fn show(
     // A client that leaves ends it.
     let read = AbortOnDropHandle::new(front.world.runtime.spawn(carried(work))).await;
     let read = read.unwrap_or(Err(StorageError::Unanswered));
-    let bytes = read.map_err(|cause| failed(&cause, view.as_ref()))?;
-    Ok(unstored(bytes))
+    read.map_err(|cause| failed(&cause, view.as_ref()))
 }
 
 /// Answers with a state in JSON, which no cache keeps.

@@ -1,5 +1,6 @@
 //! Helpers between the tests and the server.
 
+pub mod agent;
 pub mod channel;
 pub mod client;
 pub mod database;

@@ -16,6 +16,7 @@ mod films;
 mod isolation;
 mod leases;
 mod logins;
+mod mcp;
 mod network;
 mod pages;
 mod policies;

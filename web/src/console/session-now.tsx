@@ -98,7 +98,7 @@ export function NowPanel({ session, path, tabs }: { session: Session; path: stri
             {session.browser_address && isWhole() && (
                 <>
                     <h2>Drive it</h2>
-                    <p class="quiet">Any DevTools client connects here, with the key in the header <code>x-api-key</code>:</p>
+                    <p class="quiet">Any DevTools client connects here, with the key in the header <code>x-api-key</code>. “Connect” has it for each client:</p>
                     <Copy text={session.browser_address} label="Copy the address for DevTools clients" block />
                 </>
             )}

@@ -6,6 +6,7 @@ import { ending, isFinal, shortId, standing } from "../text";
 import { Explained } from "./explained";
 import { useFollow } from "./load";
 import { Action, Await, Copy, Dialog, Facts, Field, Head, Icon, Pill, TabPanel, Tabs } from "./parts";
+import { ConnectPanel } from "./session-connect";
 import { FilesPanel } from "./session-files";
 import { FilmsPanel } from "./session-films";
 import { HandOff } from "./session-handoff";
@@ -31,6 +32,7 @@ export function SessionPage({ id }: { id: string }) {
 
 const TABS: readonly (readonly [string, string])[] = [
     ["now", "Now"],
+    ["connect", "Connect"],
     ["events", "Events"],
     ["files", "Files"],
     ["films", "Recordings"],
@@ -40,7 +42,7 @@ const TABS: readonly (readonly [string, string])[] = [
 ];
 
 /** The panels that a session has until its end. */
-const LIVE_TABS = new Set(["now", "access", "settings"]);
+const LIVE_TABS = new Set(["now", "connect", "access", "settings"]);
 
 function Shown({ session, path, reload }: { session: Session; path: string; reload: () => void }) {
     const id = session.browser_session_id;
@@ -100,6 +102,7 @@ function Shown({ session, path, reload }: { session: Session; path: string; relo
                     <Tabs label="Details" tabs={permitted} chosen={tab} choose={(next) => setQuery({ tab: next === first ? "" : next })} />
                     <TabPanel id={tab}>
                         {tab === "now" && <NowPanel session={session} path={path} tabs={tabs} />}
+                        {tab === "connect" && <ConnectPanel key={id} session={session} path={path} />}
                         {tab === "events" && <EventsPanel path={`${path}/events`} />}
                         {tab === "files" && <FilesPanel path={path} over={over} />}
                         {tab === "films" && <FilmsPanel path={path} over={over} />}
