@@ -35,7 +35,8 @@ const FIXED: &[&str] = &[
     "--test-type",
     // No keyring, because there is no desktop environment to unlock it.
     "--password-store=basic",
-    // No network requests except those of pages.
+    // No network requests except those of pages. Of two requests for a page at the same URL, the later one counts: a
+    // driver may ask for the page that is being restored, and would be refused (`IgnoreDuplicateNavs`).
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-default-apps",
@@ -47,7 +48,7 @@ const FIXED: &[&str] = &[
     "--no-pings",
     "--disable-features=NetworkTimeServiceQuerying,OptimizationHints,MediaRouter,\
      DialMediaRouteProvider,Translate,AutofillServerCommunication,InterestFeedContentSuggestions,\
-     CertificateTransparencyComponentUpdater",
+     CertificateTransparencyComponentUpdater,IgnoreDuplicateNavs",
     // Background pages are not throttled.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",

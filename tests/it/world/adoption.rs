@@ -90,7 +90,10 @@ impl Page {
             if answer["result"]["value"] == url {
                 return;
             }
-            assert!(Instant::now() < deadline, "{url} was not loaded: {answer}");
+            if Instant::now() > deadline {
+                let text = self.evaluate("document.body?.innerText").await;
+                panic!("{url} was not loaded: {answer}: {text}");
+            }
         }
     }
 

@@ -80,21 +80,26 @@ async fn devtools(desktop: &dyn Desktop) -> Connection {
     Connection::open(&Devtools::of(desktop.identity())).await.unwrap()
 }
 
-/// Runs a script in the first page.
-async fn evaluate(connection: &Connection, script: &str) -> Value {
+/// Attaches to the first page, and returns the session.
+async fn attached(connection: &Connection) -> String {
     let targets = connection.call(None, "Target.getTargets", json!({})).await.unwrap();
     let targets = targets["targetInfos"].as_array().unwrap();
     let page = targets.iter().find(|target| target["type"] == "page").unwrap();
     let attach = json!({ "targetId": page["targetId"], "flatten": true });
     let session = connection.call(None, "Target.attachToTarget", attach).await.unwrap();
-    let session = session["sessionId"].as_str().unwrap();
+    session["sessionId"].as_str().unwrap().to_owned()
+}
+
+/// Runs a script in the first page.
+async fn evaluate(connection: &Connection, script: &str) -> Value {
+    let session = attached(connection).await;
     let script = json!({
         "expression": script,
         "returnByValue": true,
         "awaitPromise": true,
         "userGesture": true,
     });
-    let result = connection.call(Some(session), "Runtime.evaluate", script).await.unwrap();
+    let result = connection.call(Some(&session), "Runtime.evaluate", script).await.unwrap();
     result["result"]["value"].clone()
 }
 

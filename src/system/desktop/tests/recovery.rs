@@ -338,6 +338,44 @@ fn tabs(memory: &Kept) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_requests_for_one_page_the_later_one_counts() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    let connection = devtools(&*desktop).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = json!({ "url": format!("http://{}/", listener.local_addr().unwrap()) });
+    let (arrived, mut requests) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let arrived = arrived.clone();
+            tokio::spawn(async move {
+                // A connection that is opened in advance has no request.
+                if stream.read(&mut [0; 4096]).await.is_ok_and(|size| size > 0) {
+                    let _ = arrived.send(stream).await;
+                }
+            });
+        }
+    });
+    let (first_session, session) = (attached(&connection).await, attached(&connection).await);
+    let first = connection.call(Some(&first_session), "Page.navigate", url.clone());
+    let unanswered = requests.recv().await.unwrap();
+    let later = connection.call(Some(&session), "Page.navigate", url);
+    let answer = async {
+        let mut stream = requests.recv().await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n";
+        stream.write_all(format!("{head}Content-Length: 2\r\n\r\nok").as_bytes()).await.unwrap();
+    };
+    let all = async { tokio::join!(first, later, answer) };
+    let (first, later, ()) = timeout(Duration::from_secs(20), all).await.expect("no request");
+    assert_eq!(first.unwrap()["errorText"], "net::ERR_ABORTED");
+    assert_eq!(later.unwrap()["errorText"], Value::Null);
+    drop((unanswered, connection));
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_is_still_loading_is_kept_by_the_next_server() {
     let world = World::new(Settings::default());
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -350,12 +388,7 @@ async fn a_tab_that_is_still_loading_is_kept_by_the_next_server() {
     drop(desktop);
 
     // As the reload of a page whose process died, this ends the request.
-    let targets = connection.call(None, "Target.getTargets", json!({})).await.unwrap();
-    let targets = targets["targetInfos"].as_array().unwrap();
-    let page = targets.iter().find(|target| target["type"] == "page").unwrap();
-    let attach = json!({ "targetId": page["targetId"], "flatten": true });
-    let attached = connection.call(None, "Target.attachToTarget", attach).await.unwrap();
-    let session = attached["sessionId"].as_str().unwrap();
+    let session = &*attached(&connection).await;
     connection.call(Some(session), "Page.reload", json!({})).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while url_of_the_page(&connection).await != "about:blank" {
@@ -369,6 +402,16 @@ async fn a_tab_that_is_still_loading_is_kept_by_the_next_server() {
     let memory = world.desktops.directory(world.session).memory();
     remembers(&memory, "login").await;
     assert_eq!(tabs(&memory), json!([slow]));
+
+    // Reloaded after a crash, it would be an empty page too.
+    signal_renderers(&connection, Signal::KILL).await;
+    let repair = timeout(Duration::from_secs(10), desktop.repairs()).await.expect("not mended");
+    assert_eq!(repair.cause, "the process of a page died");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while url_of_the_page(&connection).await != slow {
+        assert!(Instant::now() < deadline, "the page is not requested again");
+        tokio::task::yield_now().await;
+    }
 
     // A page that was loaded and left for an empty one is an empty one.
     let site = site().await;
