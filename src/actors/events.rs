@@ -189,6 +189,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn events_that_come_meanwhile_are_gathered_up_to_a_number() {
+        let (events, mut pending) = Events::new(Clock::start());
+        let record = |number: i32| events.record(subject(1), EventKind::RunStarted, json!(number));
+        let numbers = |events: &[NewEvent]| -> Vec<i64> {
+            events.iter().filter_map(|event| event.data.as_i64()).collect()
+        };
+        record(0);
+        let mut batch = pending.next(3).await;
+        pending.gathered(&mut batch, 3);
+        assert_eq!(numbers(&batch), [0], "nothing has come");
+        (1..5).for_each(record);
+        pending.gathered(&mut batch, 3);
+        assert_eq!(numbers(&batch), [0, 1, 2]);
+        assert_eq!(pending.shared.waiting.load(Ordering::Relaxed), 2);
+        assert_eq!(numbers(&pending.next(3).await), [3, 4]);
+    }
+
+    #[tokio::test]
     async fn what_cannot_wait_any_more_is_counted_and_becomes_an_event() {
         let (events, mut pending) = Events::new(Clock::start());
         for number in 0..MOST_WAITING + 3 {
