@@ -1,4 +1,5 @@
-//! The filling of the pool, in the background: one desktop at a time, and while no session starts.
+//! The filling of the pool, in the background: one desktop at a time, while no session starts, and not at once after one
+//! has taken a desktop if another is ready.
 
 use std::sync::Arc;
 use std::time::Duration;

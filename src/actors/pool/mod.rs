@@ -29,6 +29,7 @@ mod status;
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -59,6 +60,10 @@ use crate::system::desktop::Desktop;
 /// The time for which nothing is started after desktops had to make room for a session.
 const AFTER_PRESSURE: TimeDelta = TimeDelta::seconds(30);
 
+/// The processor time that a session gets for itself after it took a desktop, while another one is ready. Its client
+/// connects and opens the first page then, and a start takes all that a small machine has.
+const REST: TimeDelta = TimeDelta::seconds(2);
+
 /// The desktops of a server that wait for a session.
 #[derive(Debug)]
 pub struct Pool {
@@ -75,6 +80,8 @@ pub struct Pool {
     shrink: TimeDelta,
     /// The most starts within a minute; 0 for no limit.
     starts_per_minute: usize,
+    /// The time after which a desktop that was taken is replaced, while another one is ready.
+    rest: TimeDelta,
     clock: Clock,
     runtime: Handle,
     state: Mutex<State>,
@@ -99,6 +106,8 @@ struct State {
     ending: HashSet<SessionId>,
     /// No desktop is started before this time.
     paused_until: Option<DateTime<Utc>>,
+    /// No desktop of a shape of which one is ready is started before this time.
+    rests_until: Option<DateTime<Utc>>,
     failing: Vec<Failing>,
     /// True once the server stops: nothing waits any more.
     closed: bool,
@@ -176,6 +185,7 @@ impl Pool {
             );
         }
         let time = |time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Self {
             configured,
             kept,
@@ -184,6 +194,7 @@ impl Pool {
             max_age: time(settings.max_age()),
             shrink: time(settings.shrink()),
             starts_per_minute: settings.starts_per_minute,
+            rest: REST / i32::try_from(cores).unwrap_or(i32::MAX),
             clock,
             runtime,
             state: Mutex::new(State { own, pools, ..State::default() }),
@@ -216,10 +227,10 @@ impl Pool {
     }
 
     fn take(&self, shape: &Shape, spec: &SessionSpec) -> Result<Waiting, Cold> {
+        let now = self.clock.now();
         let mut state = self.state.lock();
         let at = state.waiting.iter().position(|waiting| waiting.shape == *shape);
         let Some(waiting) = at.and_then(|at| state.waiting.get(at)) else {
-            let now = self.clock.now();
             if let Some(pool) = state.pool_of(shape) {
                 pool.figures.missed.add(1);
                 pool.demand.on_miss(pool.bounds, self.shrink, now);
@@ -228,6 +239,10 @@ impl Pool {
         };
         if spec.proxy.is_some() && waiting.desktop.egress().is_none() {
             return Err(Cold::Proxy);
+        }
+        // Not prolonged by further sessions, so that a steady stream of them does not empty the pool.
+        if state.rests_until.is_none_or(|until| until <= now) {
+            state.rests_until = Some(now + self.rest);
         }
         Ok(state.waiting.remove(at.unwrap_or_default()))
     }
@@ -433,6 +448,7 @@ impl Pool {
         let state = self.state.lock();
         let ages = state.waiting.iter().map(|it| it.since + self.max_age);
         let pauses = state.failing.iter().map(|failing| failing.until).chain(state.paused_until);
+        let pauses = pauses.chain(state.rests_until);
         let falls = state.pools.iter();
         let falls = falls.filter_map(|pool| pool.demand.falls_at(pool.bounds, self.shrink, now));
         let rate = state.rate.allows_at(self.starts_per_minute, now);
@@ -451,9 +467,13 @@ impl Pool {
         let waits = |shape: &Shape| {
             state.failing.iter().any(|failing| failing.shape == *shape && failing.until > now)
         };
+        let rests = state.rests_until.is_some_and(|until| until > now);
         let missing = state.pools.iter().filter_map(|pool| {
             let wanted = pool.demand.wanted(pool.bounds, self.shrink, now);
             let ready = state.ready(&pool.shape);
+            if rests && ready > 0 {
+                return None;
+            }
             // In thousandths, because the numbers are small.
             (ready < wanted && !waits(&pool.shape)).then(|| (ready * 1_000 / wanted, &pool.shape))
         });

@@ -82,6 +82,24 @@ async fn a_session_gets_a_desktop_that_runs_and_another_one_is_started() {
 }
 
 #[actix::test]
+async fn a_session_has_the_machine_for_itself_at_first_unless_no_desktop_is_left() {
+    pause();
+    let (stage, _closing) = stage(2, 10);
+    settle().await;
+    let rest = stage.world.pool.rest.to_std().unwrap();
+    started(&stage, SessionSpec::default()).await;
+    sleep(rest / 2).await;
+    assert_eq!(stage.desktops.launched(), 2);
+    sleep(rest).await;
+    assert_eq!(stage.desktops.launched(), 3);
+    settle().await;
+    started(&stage, SessionSpec::default()).await;
+    started(&stage, SessionSpec::default()).await;
+    sleep(rest / 2).await;
+    assert_eq!(stage.desktops.launched(), 4, "none was ready");
+}
+
+#[actix::test]
 async fn the_network_of_a_desktop_is_that_of_its_session_before_it_runs() {
     pause();
     let (stage, _closing) = stage(1, 10);
