@@ -21,6 +21,7 @@ import time
 sys.dont_write_bytecode = True
 
 import forms
+import hosts
 import protocol_clients
 from installing import HERE, Clients
 from world import World
@@ -133,7 +134,8 @@ def by_tools(world, clients, client, form, expected):
     before = world.live()
 
     def work():
-        seen = protocol_clients.drive(world, clients, client, form)
+        driver = hosts if client in hosts.HOSTS else protocol_clients
+        seen = driver.drive(world, clients, client, form)
         assert world.live() <= before, "a session was left open"
         return f"{seen['tools']} tools"
 
@@ -184,7 +186,7 @@ def all_of(world, clients, client, only, person):
     for form, expected in forms.CLIENTS[client].items():
         if only and form not in only:
             continue
-        way = by_tools if form in forms.PROTOCOL else by_connecting if form in forms.CONNECTS else on_session
+        way = by_tools if form in forms.TOOLS else by_connecting if form in forms.CONNECTS else on_session
         tried.append(way(world, clients, client, form, expected))
     first = next((form for form, works in forms.CLIENTS[client].items() if works and form in forms.SOCKETS), None)
     if person and first and not only:

@@ -57,7 +57,10 @@ CONNECTS = ("connect, header", "connect, ?apikey=")
 PORT = "port"
 DEVTOOLS = (*SOCKETS, *ADDRESSES, PORT, *CONNECTS)
 PROTOCOL = ("mcp, http", "mcp, stdio")
-ALL = (*DEVTOOLS, *PROTOCOL)
+# The file of a project, in which Claude Code expands variables.
+PROJECT = "mcp, .mcp.json"
+TOOLS = (*PROTOCOL, PROJECT)
+ALL = (*DEVTOOLS, *TOOLS)
 
 # An address that a client has no place for is not tried. One that it takes, and cannot use, is tried, and expected to fail.
 CLIENTS = {
@@ -77,5 +80,7 @@ CLIENTS = {
     "mcp-python": dict.fromkeys(PROTOCOL, True),
     "mcp-typescript": dict.fromkeys(PROTOCOL, True),
     "mcp-inspector": dict.fromkeys(PROTOCOL, True),
+    "claude-code": dict.fromkeys(TOOLS, True),
+    "codex": dict.fromkeys(PROTOCOL, True),
 }
 PYTHON = {"playwright-python", "browser-use", "selenium"}

@@ -22,6 +22,11 @@ class Clients:
         machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         self.node = self.home / f"node_modules/node-linux-{machine}/bin/node"
         self.python = self.home / "venv/bin/python"
+        # Without its script of installation, the package's own `claude` is a placeholder.
+        self.hosts = {
+            "claude": self.home / f"node_modules/@anthropic-ai/claude-code-linux-{machine}/claude",
+            "codex": self.home / "node_modules/@openai/codex/bin/codex.js",
+        }
         driver = self.home / "driver/usr/bin/chromedriver"
         self.driver = driver if driver.exists() else shutil.which("chromedriver")
 

@@ -23,11 +23,11 @@ def drive(world, clients, client, form):
     return json.loads(run([*program, world.site_url, world.key, *target], clients, environment).strip().splitlines()[-1])
 
 
-def run(command, clients, environment):
+def run(command, clients, environment, directory=None):
     """Returns the output of a program; raises an AssertionError with the end of its errors."""
     process = subprocess.Popen(
-        [str(word) for word in command], cwd=clients.home, env=environment, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        [str(word) for word in command], cwd=directory or clients.home, env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )
     try:
         out, err = process.communicate(timeout=LIMIT)

@@ -3,8 +3,8 @@
     snippets.py BINARY
 
 Each runs as a person would paste it: with the key in `GREENROOM_API_KEY`, and again with a ticket in the address.
-Programs of a vendor that need an account (Claude Code, Codex) are not started: their configuration is parsed, and the
-Python SDK connects as it says.
+Claude Code and Codex are not started here, see `hosts.py`: their configuration is parsed, and the Python SDK connects
+as it says.
 """
 
 import asyncio
