@@ -28,7 +28,7 @@ impl Answer {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// Makes an answer that programs read too. The text is what the model sees.
+    /// Makes an answer that programs read too.
     pub fn data(text: impl Into<String>, data: Value) -> Self {
         Self { text: text.into(), data: Some(data), ..Self::default() }
     }
@@ -71,7 +71,11 @@ impl Answer {
 
 impl From<Answer> for CallToolResult {
     fn from(answer: Answer) -> Self {
-        let Answer { text, pictures, data } = answer;
+        let Answer { text, pictures, mut data } = answer;
+        // A model sees one of the two. Claude Code and Codex leave the text out if there is data.
+        if let Some(Value::Object(data)) = &mut data {
+            data.insert("text".to_owned(), text.clone().into());
+        }
         let mut content = Vec::new();
         if !text.is_empty() {
             content.push(ContentBlock::text(text));
@@ -142,6 +146,15 @@ mod tests {
         assert!(lines[1].starts_with(&format!("[snapshot, {mark}: ")), "{text}");
         assert_ne!(mark, "00000000");
         assert_eq!(inline("a\nb\"c", 3), r#""a\nb…""#);
+    }
+
+    #[test]
+    fn a_host_that_shows_only_the_data_shows_the_text_too() {
+        let answer = Answer::text("pending: call again").with("status", "pending");
+        let result = CallToolResult::from(answer);
+        let data = json!({ "status": "pending", "text": "pending: call again" });
+        assert_eq!(result.structured_content, Some(data));
+        assert_eq!(CallToolResult::from(Answer::text("Done.")).structured_content, None);
     }
 
     #[test]

@@ -183,5 +183,5 @@ fn listed(recordings: &[recordings::RecordingResource]) -> Answer {
         let link = recording.file.as_ref().map(|file| file.url.as_str()).unwrap_or_default();
         answer.line(format!("- {} {} {link}", recording.recording_id, recording.status));
     }
-    answer.with("recordings", json!(recordings))
+    answer
 }

@@ -257,15 +257,13 @@ async fn list_sessions(call: Call, params: ListParams) -> Result<Answer, ApiErro
         0 => "No live browser. Create one with `session_create`.".to_owned(),
         all => format!("{all} live"),
     });
-    let mut rows = Vec::new();
     for view in &views {
         answer.line(line(view));
-        rows.push(row(view));
     }
     if all > LISTED {
         answer.line(format!("… and {} more: narrow by `name` or `tags`", all - LISTED));
     }
-    Ok(answer.with("sessions", rows))
+    Ok(answer)
 }
 
 fn holder(view: &SessionView) -> Option<String> {
@@ -280,18 +278,6 @@ fn line(view: &SessionView) -> String {
         None => "free".to_owned(),
     };
     format!("- {}{}: {}, {state}", record.id, name.unwrap_or_default(), record.status.as_str())
-}
-
-fn row(view: &SessionView) -> Value {
-    json!({
-        "browser_session_id": view.record.id.to_string(),
-        "name": view.record.spec.name.as_ref().map(|name| name.as_str()),
-        "status": view.record.status.as_str(),
-        "holder": holder(view),
-        "waiting": view.waiters.len(),
-        "viewers": view.viewers,
-        "person_in_control": view.control.user().is_some(),
-    })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -322,7 +308,7 @@ async fn show_session(call: Call, params: SessionParams) -> Result<Answer, ApiEr
     if let Some(failure) = &view.record.failure {
         answer.line(format!("failure: {} {}", failure.code, inline(&failure.message, 300)));
     }
-    Ok(answer.with("session", row(&view)))
+    Ok(answer)
 }
 
 async fn release_session(call: Call, params: OnlyBrowser) -> Result<Answer, ApiError> {
