@@ -40,9 +40,10 @@ class Clients:
         self.home.mkdir(parents=True, exist_ok=True)
         for name in PINS[:2]:
             shutil.copyfile(HERE / name, self.home / name)
-        # Stagehand 3 and 4 want different versions of a peer, and both work with either.
-        npm = ["npm", "ci", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
-        self.run(npm, cwd=self.home)
+        # Stagehand 3 and 4 want different versions of a peer, and both work with either. `npm ci` of npm 11 refuses a
+        # lock without the packages for other systems, of which the registry does not have all.
+        npm = ["npm", "install", "--no-save", "--legacy-peer-deps", "--ignore-scripts"]
+        self.run([*npm, "--no-audit", "--no-fund", "--loglevel", "error"], cwd=self.home)
         # Its programs for other systems are 100 MB.
         for path in (self.home / "node_modules/agent-browser/bin").glob("agent-browser-*"):
             if not path.name.startswith("agent-browser-linux-"):
