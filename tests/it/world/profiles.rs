@@ -1,5 +1,7 @@
 //! Profiles of a real Chromium: a login is there in the next session.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -93,10 +95,12 @@ async fn a_login_is_there_in_the_next_session_of_its_profile() {
     let writing = id_of(&writer);
     let asked = tokio::spawn(async move { drop(closing.close(&writing).await) });
     let transit = server.directory.join("d/transit");
-    eventually("the profile is being packed", async || {
-        std::fs::read_dir(&transit).ok()?.next().map(drop)
-    })
-    .await;
+    // Without a pause, which could be longer than the packing.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::fs::read_dir(&transit).ok().and_then(|mut files| files.next()).is_none() {
+        assert!(Instant::now() < deadline, "the profile is not packed");
+        tokio::task::yield_now().await;
+    }
     server.signal(rustix::process::Signal::KILL);
     server.ended().await;
     asked.abort();
