@@ -1,5 +1,5 @@
-//! The filling of the pool, in the background: one desktop at a time, while no session starts, and not at once after one
-//! has taken a desktop if another is ready.
+//! The filling of the pool, in the background: one desktop at a time, while no session starts. The last one that is
+//! missing waits a moment after a session took a desktop, if another is ready.
 
 use std::sync::Arc;
 use std::time::Duration;

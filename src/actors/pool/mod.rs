@@ -13,8 +13,8 @@
 //! [`keep_filled`] starts desktops, one at a time and while no session starts. The registry [claims](Pool::claim)
 //! one; the session [equips](Claim::equip) it. The state is behind one lock that is held for moments only.
 //!
-//! The desktops of one shape are a named pool. The number that it keeps ready follows the demand between two bounds, which
-//! the settings or the [API](Pool::put) give.
+//! The desktops of one shape are a named pool. The number that it keeps ready follows the demand between two bounds,
+//! which the settings or the [API](Pool::put) give.
 
 mod changes;
 mod claim;
@@ -60,8 +60,8 @@ use crate::system::desktop::Desktop;
 /// The time for which nothing is started after desktops had to make room for a session.
 const AFTER_PRESSURE: TimeDelta = TimeDelta::seconds(30);
 
-/// The processor time that a session gets for itself after it took a desktop, while another one is ready. Its client
-/// connects and opens the first page then, and a start takes all that a small machine has.
+/// The processor time that a session gets for itself after it took a desktop, if that is the only one missing and
+/// another is ready. Its client connects and opens the first page then, and a start takes all that a small machine has.
 const REST: TimeDelta = TimeDelta::seconds(2);
 
 /// The desktops of a server that wait for a session.
@@ -80,7 +80,7 @@ pub struct Pool {
     shrink: TimeDelta,
     /// The most starts within a minute; 0 for no limit.
     starts_per_minute: usize,
-    /// The time after which a desktop that was taken is replaced, while another one is ready.
+    /// The time after which the one desktop that is missing is replaced, while another one is ready.
     rest: TimeDelta,
     clock: Clock,
     runtime: Handle,
@@ -106,7 +106,7 @@ struct State {
     ending: HashSet<SessionId>,
     /// No desktop is started before this time.
     paused_until: Option<DateTime<Utc>>,
-    /// No desktop of a shape of which one is ready is started before this time.
+    /// The last desktop that is missing of a shape is not started before this time, if another is ready.
     rests_until: Option<DateTime<Utc>>,
     failing: Vec<Failing>,
     /// True once the server stops: nothing waits any more.
@@ -240,7 +240,8 @@ impl Pool {
         if spec.proxy.is_some() && waiting.desktop.egress().is_none() {
             return Err(Cold::Proxy);
         }
-        // Not prolonged by further sessions, so that a steady stream of them does not empty the pool.
+        // Not prolonged by further sessions. A steady stream of them does not empty the pool either, because only the
+        // last desktop that is missing waits.
         if state.rests_until.is_none_or(|until| until <= now) {
             state.rests_until = Some(now + self.rest);
         }
@@ -448,17 +449,19 @@ impl Pool {
         let state = self.state.lock();
         let ages = state.waiting.iter().map(|it| it.since + self.max_age);
         let pauses = state.failing.iter().map(|failing| failing.until).chain(state.paused_until);
-        let pauses = pauses.chain(state.rests_until);
         let falls = state.pools.iter();
         let falls = falls.filter_map(|pool| pool.demand.falls_at(pool.bounds, self.shrink, now));
         let rate = state.rate.allows_at(self.starts_per_minute, now);
-        ages.chain(pauses.filter(|until| *until > now)).chain(falls).chain(rate).min()
+        let pauses = pauses.filter(|until| *until > now);
+        // Also one that has just passed: `wanted` may have seen it in force.
+        ages.chain(pauses).chain(state.rests_until).chain(falls).chain(rate).min()
     }
 
     /// The shape of which the smallest part is ready; none while nothing may be started.
     fn wanted(&self) -> Option<Shape> {
         let now = self.clock.now();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.rests_until = state.rests_until.filter(|until| *until > now);
         let is_paused = state.paused_until.is_some_and(|until| until > now);
         if state.closed || is_paused || state.rate.allows_at(self.starts_per_minute, now).is_some()
         {
@@ -467,11 +470,11 @@ impl Pool {
         let waits = |shape: &Shape| {
             state.failing.iter().any(|failing| failing.shape == *shape && failing.until > now)
         };
-        let rests = state.rests_until.is_some_and(|until| until > now);
+        let rests = state.rests_until.is_some();
         let missing = state.pools.iter().filter_map(|pool| {
             let wanted = pool.demand.wanted(pool.bounds, self.shrink, now);
             let ready = state.ready(&pool.shape);
-            if rests && ready > 0 {
+            if rests && ready > 0 && ready + 1 >= wanted {
                 return None;
             }
             // In thousandths, because the numbers are small.

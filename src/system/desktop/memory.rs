@@ -44,7 +44,7 @@ pub(super) type Opening = HashMap<String, String>;
 pub(super) enum FirstTab {
     /// A page of its own, with no page before it in its history.
     OfItsOwn,
-    /// The empty page. If that were closed instead, the overrides of settings would end with it in every page of its
+    /// The empty page. If that were closed instead, the override of the locale would end with it in every page of its
     /// renderer, which may be that of the new tab.
     InPlace,
 }
@@ -201,8 +201,8 @@ async fn close(connection: &Connection, targets: &mut VecDeque<String>) -> Resul
     Ok(())
 }
 
-/// True if a requested page has loaded a document, by the answer of `Page.getNavigationHistory`. The URL of its target is
-/// no sign of it: it is that of the request until the request fails or the process of the page dies.
+/// True if a requested page has loaded a document, by the answer of `Page.getNavigationHistory`. The URL of its target
+/// is no sign of it: it is that of the request until the request fails or the process of the page dies.
 pub(super) fn has_opened(history: &Value) -> bool {
     let entries = history.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut urls = entries.iter().filter_map(|entry| entry.get("url")?.as_str());

@@ -207,13 +207,16 @@ impl LiveDesktop {
         }
         let browser::Ready { devtools, .. } = browser::ready(&chromium, &start, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
+        // A page that was open before the logins asks a person for them now and then, in spite of them.
+        let is_made = !wanted.http_credentials.is_empty() && wanted.locale.is_none();
+        let first = if is_made { FirstTab::OfItsOwn } else { FirstTab::InPlace };
         made.emulation =
             Emulation::start(devtools.clone(), chromium.clone(), wanted.clone(), wanted, &runtime);
         // The pages must not load without it.
         made.emulation.in_force().await;
         let lost = match memory {
             Some(memory) => {
-                let (opening, lost) = memory.restore(&devtools, FirstTab::InPlace).await;
+                let (opening, lost) = memory.restore(&devtools, first).await;
                 made.opening.clone_from(&opening);
                 let memory = Memory { network: None, opening, ..memory };
                 let file = directory.memory();

@@ -38,10 +38,11 @@ class Clients:
 
     def install(self):
         self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / PINS[2]).unlink(missing_ok=True)
         for name in PINS[:2]:
             shutil.copyfile(HERE / name, self.home / name)
         # Stagehand 3 and 4 want different versions of a peer, and both work with either. `npm ci` of npm 11 refuses a
-        # lock without the packages for other systems, of which the registry does not have all.
+        # lock without the packages for other systems, which are not installed.
         npm = ["npm", "install", "--no-save", "--legacy-peer-deps", "--ignore-scripts"]
         self.run([*npm, "--no-audit", "--no-fund", "--loglevel", "error"], cwd=self.home)
         # Its programs for other systems are 100 MB.
