@@ -100,7 +100,6 @@ impl Drop for World {
             if found.is_empty() || Instant::now() > deadline {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(10));
             for process in found {
                 let name = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if let Some(pid) = name.parse().ok().and_then(Pid::from_raw) {
