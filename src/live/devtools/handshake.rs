@@ -105,8 +105,8 @@ impl fmt::Debug for Protocol {
     }
 }
 
-/// Requests `/json/protocol` of a browser. The body is read as fast as it is taken, and for
-/// `BODY_PATIENCE` at most.
+/// Requests `/json/protocol` of a browser. The body is read as fast as it is taken,
+/// and for `BODY_PATIENCE` at most.
 ///
 /// # Errors
 ///

@@ -111,8 +111,8 @@ impl Drop for World {
     }
 }
 
-/// The directories in `/proc` of the processes that have `folder` in their arguments, or `marker` in their
-/// environment.
+/// The directories in `/proc` of the processes that have `folder` in their arguments,
+/// or `marker` in their environment.
 fn processes_with(folder: &str, marker: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
     entries
